@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# How every target of tutti is made: one static library for a module, one executable for a unit test.
+
+# Warnings are errors of ours, not of a user who builds tutti as a part of something else.
+add_library(tutti_warnings INTERFACE)
+target_compile_options(tutti_warnings INTERFACE -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi
+                                                $<$<BOOL:${PROJECT_IS_TOP_LEVEL}>:-Werror>)
+# g++ 12 sees overflows in std::string's inlined copies that are not there (GCC bugs 105329, 105651).
+target_compile_options(tutti_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds>)
+# The sums of a shard equal LibTorch's to the bit: no contraction into fused multiply-adds.
+target_compile_options(tutti_warnings INTERFACE -ffp-contract=off)
+
+add_library(tutti_sanitizer INTERFACE)
+if(TUTTI_SANITIZER STREQUAL "address")
+  target_compile_options(tutti_sanitizer INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(tutti_sanitizer INTERFACE -fsanitize=address,undefined)
+elseif(TUTTI_SANITIZER STREQUAL "thread")
+  target_compile_options(tutti_sanitizer INTERFACE -fsanitize=thread -Wno-tsan)
+  target_link_options(tutti_sanitizer INTERFACE -fsanitize=thread)
+endif()
+
+find_program(TUTTI_CCACHE ccache)
+if(TUTTI_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TUTTI_CCACHE})
+endif()
+find_program(TUTTI_MOLD mold)
+if(TUTTI_MOLD AND NOT TUTTI_SANITIZER)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+# tutti_module(NAME [DEPENDS targets of ours...] [LINK outside libraries...]): the static library tutti_NAME. Its sources are
+# listed by target_sources() in the module's folders.
+function(tutti_module name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK;PRIVATE_LINK" ${ARGN})
+  add_library(tutti_${name} STATIC)
+  add_library(tutti::${name} ALIAS tutti_${name})
+  target_include_directories(tutti_${name}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>
+           $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(tutti_${name} PUBLIC ${ARG_DEPENDS} ${ARG_LINK}
+                        PRIVATE ${ARG_PRIVATE_LINK} $<BUILD_INTERFACE:tutti_warnings> $<BUILD_INTERFACE:tutti_sanitizer>)
+  set_target_properties(tutti_${name} PROPERTIES EXPORT_NAME ${name})
+endfunction()
+
+# tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TORCH] [SERIAL]): one GoogleTest executable, each of its tests one of ctest's.
+function(tutti_test name)
+  cmake_parse_arguments(ARG "TORCH;SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 60)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} tutti_warnings tutti_sanitizer GTest::gmock GTest::gtest_main)
+  if(ARG_TORCH)
+    target_precompile_headers(${name} REUSE_FROM mnist)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
+endfunction()

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/agent.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <csignal>
+
+#include "launch/executable.h"
+
+namespace tutti::launch {
+namespace {
+
+constexpr int kInterruptedExit = 128 + SIGINT;
+constexpr int kPreemptedExit = 75;
+constexpr int kCannotStart = 127;  // as a shell says it
+constexpr auto kLauncherCheck = std::chrono::milliseconds(250);
+
+Duration seconds(double count) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(count));
+}
+
+bool is_ignored(int signal) {
+  struct sigaction present = {};
+  return sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
+}
+
+}  // namespace
+
+Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log)
+    : site_(std::move(site)),
+      loop_(loop),
+      log_(std::move(log)),
+      signals_(context_, SIGINT, SIGTERM, SIGUSR1),
+      launcher_check_(context_),
+      supervisor_(context_, guard, [this](const ChildExit& exit) {
+        link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error);
+      }) {
+  if (!is_ignored(SIGHUP)) signals_.add(SIGHUP);  // under nohup it stays ignored
+}
+
+Agent::~Agent() = default;
+
+Result<int> Agent::run() {
+  watch_signals();
+  if (site_.launcher != 0) watch_launcher();
+  TUTTI_TRY(join());
+  start_children();
+  context_.run();
+  return *exit_code_;
+}
+
+Result<> Agent::join() {
+  AgentLink::Options options;
+  options.coordinator = site_.card.coordinator();
+  options.credentials = {site_.secret, site_.card.job, {Role::kAgent, site_.index, /*generation=*/1}};
+  options.host = site_.share.host;
+  options.timeout = seconds(site_.config.timeout_s);
+  AgentLink::Callbacks callbacks;
+  callbacks.on_shutdown = [this](int exit_code) {
+    boost::asio::post(context_, [this, exit_code] {
+      dismissed_ = true;
+      end(exit_code);
+    });
+  };
+  callbacks.on_lost = [this](const Failure& why) {
+    boost::asio::post(context_, [this, why] {
+      log_.error("the coordinator is gone: {}", why.text());
+      end(exit_code(Errc::kUnavailable));
+    });
+  };
+  auto link = AgentLink::join(loop_, std::move(options), std::move(callbacks), log_);
+  if (!link) return std::move(link).error().wrap("cannot reach the coordinator at " + site_.card.coordinator().text());
+  link_ = std::move(*link);
+  return {};
+}
+
+void Agent::start_children() {
+  for (int shard : site_.share.shards) start_child(shard_plan(shard));
+  for (const WorkerSlot& slot : site_.share.workers) start_child(worker_plan(slot));
+}
+
+void Agent::start_child(ChildPlan plan) {
+  const MemberId member = plan.member;
+  const auto started = supervisor_.start(std::move(plan));
+  if (!started) link_->child_exited(member, W_EXITCODE(kCannotStart, 0), 0, started.error().text());
+}
+
+ChildPlan Agent::worker_plan(const WorkerSlot& slot) const {
+  ChildPlan plan;
+  plan.member = {Role::kWorker, slot.rank};
+  plan.program.arguments = site_.config.program;
+  // A program that is not there is executed as it was named: the failure then says so.
+  if (auto path = find_program(site_.config.program.front(), site_.environment)) plan.program.arguments.front() = *path;
+  plan.program.environment = without_mpi(site_.environment);
+  if (site_.terminal && slot.rank == 0) plan.program.environment["TUTTI_TTY"] = "1";
+  plan.program.cores = cores_of(site_.cores, slot.local_rank, slot.local_size, site_.shards_on_host);
+  plan.bootstrap = bootstrap_for(plan.member, slot.local_rank, slot.local_size);
+  plan.log_path = site_.card.folder + "/rank-" + std::to_string(slot.rank) + ".log";
+  plan.forward_output = slot.rank == 0;
+  return plan;
+}
+
+ChildPlan Agent::shard_plan(int shard) const {
+  ChildPlan plan;
+  plan.member = {Role::kServer, shard};
+  plan.program.arguments = {own_executable(), "server"};
+  plan.program.environment = without_mpi(site_.environment);
+  plan.program.cores = site_.cores;
+  plan.bootstrap = bootstrap_for(plan.member, 0, 1);
+  plan.log_path = site_.card.folder + "/shard-" + std::to_string(shard) + ".log";
+  return plan;
+}
+
+Bootstrap Agent::bootstrap_for(const MemberId& member, int local_rank, int local_size) const {
+  Bootstrap bootstrap;
+  bootstrap.role = member.role;
+  bootstrap.rank = member.rank;
+  bootstrap.world_size = site_.config.workers;
+  bootstrap.local_rank = local_rank;
+  bootstrap.local_size = local_size;
+  bootstrap.host = site_.share.host;
+  bootstrap.address = site_.address;
+  bootstrap.coordinator = site_.card.coordinator();
+  bootstrap.job = site_.card.job;
+  bootstrap.secret = site_.secret;
+  bootstrap.config = site_.config;
+  return bootstrap;
+}
+
+void Agent::watch_signals() {
+  signals_.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    on_signal(signal);
+    watch_signals();
+  });
+}
+
+void Agent::on_signal(int signal) {
+  if (interrupted_by_ != 0) return supervisor_.kill();  // asked twice
+  interrupted_by_ = signal;
+  end(signal == SIGINT ? kInterruptedExit : kPreemptedExit);
+}
+
+// A death signal would come from the launcher's thread, not from the launcher, and mpirun may fork from a thread that
+// it ends.
+void Agent::watch_launcher() {
+  launcher_check_.expires_after(kLauncherCheck);
+  launcher_check_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    if (getppid() == site_.launcher) return watch_launcher();
+    supervisor_.kill();
+    _exit(exit_code(Errc::kUnavailable));  // MPI would wait for the dead
+  });
+}
+
+void Agent::end(int exit_code) {
+  if (exit_code_) return;
+  exit_code_ = exit_code;
+  supervisor_.stop([this] {
+    link_->done();
+    context_.stop();
+  });
+}
+
+}  // namespace tutti::launch

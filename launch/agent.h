@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// One agent for the length of a run: joins the coordinator, starts its share of shards and workers, reports how they
+// end, and ends them when the coordinator, a signal or the launcher's death says so. It never restarts anything by
+// itself. Thread safety: the main thread, since children die with the thread that started them; what the link calls
+// back on the loop is posted to the agent's own io_context.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/control/agent_link.h"
+#include "common/log.h"
+#include "common/net/loop.h"
+#include "launch/run_card.h"
+#include "launch/run_plan.h"
+#include "launch/supervisor.h"
+
+namespace tutti::launch {
+
+/// What an agent knows once the agents have agreed.
+struct AgentSite {
+  int index = 0;
+  AgentShare share;
+  int shards_on_host = 0;
+  RunConfig config;
+  RunCard card;
+  Secret secret;
+  std::string address;  ///< where this host is reached
+  Environment environment;
+  std::vector<int> cores;  ///< that this process may use
+  pid_t launcher = 0;      ///< whose death ends the run; 0: nobody's
+  bool terminal = false;   ///< stderr is one, so that rank 0 may draw on it
+};
+
+class Agent {
+ public:
+  /// `loop` and `guard` must outlive it.
+  Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log);
+  ~Agent();
+
+  /// Until every child is gone; returns this agent's view of the run's exit code. A signal ends the run, too: 130 for
+  /// INT, 75 (pre-empted, start me again) for TERM, HUP and USR1.
+  Result<int> run();
+  /// The signal that ended the run; 0: none.
+  int interrupted_by() const noexcept { return interrupted_by_; }
+  /// Whether the coordinator called the run over, so that it will have a last word.
+  bool dismissed() const noexcept { return dismissed_; }
+
+ private:
+  Result<> join();
+  void start_children();
+  void start_child(ChildPlan plan);
+  ChildPlan worker_plan(const WorkerSlot& slot) const;
+  ChildPlan shard_plan(int shard) const;
+  Bootstrap bootstrap_for(const MemberId& member, int local_rank, int local_size) const;
+
+  void watch_signals();
+  void watch_launcher();
+  void on_signal(int signal);
+  void end(int exit_code);
+
+  const AgentSite site_;
+  Loop& loop_;
+  const Logger log_;
+  boost::asio::io_context context_{1};
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer launcher_check_;
+  Supervisor supervisor_;
+  std::unique_ptr<AgentLink> link_;
+  std::optional<int> exit_code_;  // set: the run is ending
+  int interrupted_by_ = 0;
+  bool dismissed_ = false;
+};
+
+}  // namespace tutti::launch

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "common/config_keys.h"
+#include "launch/commands.h"
+
+namespace tutti::launch {
+namespace {
+
+std::string dashed(std::string_view name) {
+  std::string option(name);
+  std::replace(option.begin(), option.end(), '_', '-');
+  return option;
+}
+
+/// What stands before "--" is tutti's, what follows is the program and its own arguments.
+struct SplitLine {
+  std::vector<std::string> own, program;
+};
+SplitLine split(const std::vector<std::string>& arguments) {
+  const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
+  SplitLine line{{arguments.begin(), dashes}, {}};
+  if (dashes != arguments.end()) line.program.assign(dashes + 1, arguments.end());
+  return line;
+}
+
+/// `--workers 4` is `workers=4`; the values are checked where those of files and variables are.
+void add_key_options(CLI::App& run, std::vector<std::string>& overrides) {
+  for (const ConfigKey& key : config_keys()) {
+    if (key.name == "program") continue;  // stands after --
+    const std::string name(key.name);
+    const std::string option = "--" + dashed(name) + (dashed(name) == name ? "" : ",--" + name);
+    run.add_option_function<std::string>(
+           option, [&overrides, name](const std::string& value) { overrides.push_back(name + "=" + value); },
+           std::string(key.meaning))
+        ->type_name("VALUE");
+  }
+}
+
+/// The words that are no option: a file, key=value.
+Result<> take_words(const std::vector<std::string>& words, RunRequest& request) {
+  for (const std::string& word : words) {
+    if (word.find('=') != std::string::npos) {
+      request.overrides.push_back(word);
+    } else if (request.file.empty()) {
+      request.file = word;
+    } else {
+      return fail(Errc::kUsage, "found '" + word + "' after the file " + request.file +
+                                    "; expected key=value, an option, or -- before the program");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Command> parse_command(const std::vector<std::string>& arguments) {
+  CLI::App app("Data-parallel training for LibTorch programs", "tutti");
+  app.set_version_flag("--version", "tutti " TUTTI_VERSION);
+  app.require_subcommand(1);
+
+  RunCommand run;
+  std::vector<std::string> words;
+  CLI::App* run_app =
+      app.add_subcommand("run", "Train: tutti run [config.toml] [key=value ...] [-- program arguments ...]");
+  run_app->add_option("words", words, "A configuration file, key=value")->type_name("");
+  run_app->add_flag("--dry-run", run.dry_run, "Print what would be run, and start nothing");
+  add_key_options(*run_app, run.request.overrides);
+  app.add_subcommand("server", "One shard; started by an agent");
+  app.add_subcommand("doctor", "What of the machine tutti can use");
+  std::string topic;
+  app.add_subcommand("help", "tutti help config: every key of the configuration")
+      ->add_option("topic", topic)
+      ->required()
+      ->check(CLI::IsMember({"config"}));
+
+  SplitLine line = split(arguments);
+  std::reverse(line.own.begin(), line.own.end());  // as CLI11 takes them
+  try {
+    app.parse(line.own);
+  } catch (const CLI::CallForVersion&) {
+    return Command(PrintCommand{"tutti " TUTTI_VERSION "\n"});
+  } catch (const CLI::CallForHelp&) {
+    return Command(PrintCommand{app.help()});
+  } catch (const CLI::ParseError& error) {
+    return fail(Errc::kUsage, std::string(error.what()) + "; see tutti --help");
+  }
+  if (app.got_subcommand("help")) return Command(PrintCommand{config_help()});
+  if (app.got_subcommand("server")) return Command(ServerCommand{});
+  if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
+  TUTTI_TRY(take_words(words, run.request));
+  run.request.program = std::move(line.program);
+  return Command(std::move(run));
+}
+
+}  // namespace tutti::launch

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/commands.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+
+#include "common/bootstrap.h"
+#include "common/event.h"
+#include "common/mpi/mpi_environment.h"
+#include "common/net/interfaces.h"
+#include "launch/doctor.h"
+#include "launch/executable.h"
+#include "launch/launcher.h"
+#include "launch/run_plan.h"
+#include "launch/slurm_world.h"
+#include "ps/server_main.h"
+
+namespace tutti::launch {
+namespace {
+
+int complain(const Failure& failure) {
+  fmt::print(stderr, "tutti: {}\n", failure.text());
+  return exit_code(failure.code);
+}
+
+/// The agents are asked for their hosts only when they run: before, each is taken for one of this host, or of those
+/// that are listed.
+std::vector<std::string> expected_hosts(const RunConfig& config, Launch launch) {
+  const std::size_t agents = launch == Launch::kMpirun ? static_cast<std::size_t>(agents_for(config)) : 1;
+  std::vector<std::string> hosts = expand_hosts(config.hosts);
+  if (hosts.empty()) hosts.push_back(host_name());
+  hosts.resize(agents, hosts.back());
+  return hosts;
+}
+
+CommandLine line_of(Launch launch, const RunConfig& config, const LaunchSite& site,
+                    const std::vector<std::string>& self) {
+  return launch == Launch::kMpirun ? mpirun_line(config, site, self) : srun_line(config, site, self);
+}
+
+int dry_run(const RunPlan& plan, Launch launch, const LaunchSite& site, std::vector<std::string> self) {
+  self.erase(std::find(self.begin(), self.end(), "--dry-run"));
+  fmt::print("{}\n{}", to_toml(plan.config), describe(plan.placement));
+  if (launch == Launch::kMpirun || launch == Launch::kSrun)
+    fmt::print("{}\n", line_of(launch, plan.config, site, self).text());
+  return 0;
+}
+
+Result<std::unique_ptr<AgentWorld>> open_world(Launch launch, const RunRequest& request,
+                                               const Environment& environment) {
+  if (launch == Launch::kMpiAgent) return open_mpi_world();
+  if (launch == Launch::kLocal) return make_local_world();
+  const auto config = load(request, environment);
+  if (!config) return config.error();
+  return SlurmWorld::open(environment, config->log_dir);
+}
+
+/// REQUIRES: one thread (the guard is forked).
+int be_agent(Launch launch, const RunRequest& request, const Environment& environment) {
+  signal(SIGPIPE, SIG_IGN);  // a reader of our output, or a child, may go away at any time
+  auto guard = OrphanGuard::start(estate_of_mpirun(environment));
+  if (!guard) return complain(guard.error());
+  auto world = open_world(launch, request, environment);
+  if (!world) return complain(world.error());
+  return run_as_agent(**world, *guard, request, environment);
+}
+
+}  // namespace
+
+int execute(const RunCommand& command, const std::vector<std::string>& line, const Environment& environment) {
+  const LaunchSite site = this_site(environment);
+  if (is_mpi_rank(environment) && !command.dry_run) return be_agent(Launch::kMpiAgent, command.request, environment);
+
+  const auto config = load(command.request, environment);
+  if (!config) return complain(config.error());
+  const auto launch = choose_launch(*config, site);
+  if (!launch) return complain(launch.error());
+  const auto plan = plan_run(*config, expected_hosts(*config, *launch));
+  if (!plan) return complain(plan.error());
+  if (command.dry_run) return dry_run(*plan, *launch, site, line);
+  if (const auto program = find_program(plan->config.program.front(), environment); !program)
+    return complain(program.error());
+  if (*launch == Launch::kLocal || *launch == Launch::kSlurmAgent)
+    return be_agent(*launch, command.request, environment);
+
+  const CommandLine become = line_of(*launch, *config, site, line);
+  fmt::print(stderr, "tutti: {}\n", become.text());
+  return complain(exec_line(become, environment));
+}
+
+int execute(const ServerCommand&, const Environment& environment) {
+  const auto variable = environment.find("TUTTI_FD");
+  int fd = -1;
+  if (variable != environment.end()) {
+    std::from_chars(variable->second.data(), variable->second.data() + variable->second.size(), fd);
+  }
+  if (fd < 0)
+    return complain(fail(Errc::kUsage, "`tutti server` is started by an agent; start a run with `tutti run`"));
+  signal(SIGPIPE, SIG_IGN);
+  const auto bootstrap = read_bootstrap(fd);
+  if (!bootstrap) return complain(bootstrap.error());
+  NullEventSink events;
+  const SteadyClock clock;
+  const auto code =
+      ps::serve(*bootstrap, fd, clock, events, Logger::to_stderr("shard " + std::to_string(bootstrap->rank)));
+  return code ? *code : complain(code.error());
+}
+
+int execute(const DoctorCommand&, const Environment& environment) {
+  const Diagnosis diagnosis = diagnose(environment);
+  fmt::print("{}", diagnosis.text());
+  return diagnosis.can_train() ? 0 : exit_code(Errc::kUnavailable);
+}
+
+}  // namespace tutti::launch

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What agent 0 does besides: it makes the run's folder, its secret and its coordinator, and tells the user how the run
+// ended. Thread safety: the main thread; what the coordinator calls back comes from the loop and is kept under a lock.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "common/control/coordinator.h"
+#include "launch/run_card.h"
+#include "launch/run_plan.h"
+
+namespace tutti::launch {
+
+class Head {
+ public:
+  /// Errors: kUnavailable when the port is taken, naming its holder; kIo when the folder cannot be made;
+  /// kAuthentication for a secret file that others can read.
+  static Result<std::unique_ptr<Head>> start(Loop& loop, const RunPlan& plan, const std::string& address,
+                                             const Clock& clock, Logger log);
+  ~Head();
+
+  const RunCard& card() const noexcept { return card_; }
+  /// The run's exit code, once every member answered the coordinator; kTimeout when some did not.
+  Result<int> finished(Deadline deadline);
+  /// What the coordinator had to say to the user, in its order.
+  std::vector<std::string> lines() const;
+
+ private:
+  Head() = default;
+  Result<> make_card(const RunPlan& plan);
+  Result<> start_coordinator(Loop& loop, const RunPlan& plan, const std::string& address, const Clock& clock,
+                             Logger log);
+
+  RunCard card_;
+  std::promise<int> exit_code_;
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;            // guarded by mutex_
+  std::unique_ptr<Coordinator> coordinator_;  // last: it calls back into the above until it is gone
+};
+
+/// The secret that `card` speaks of.
+Result<Secret> secret_of(const RunCard& card, const RunConfig& config);
+
+}  // namespace tutti::launch

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `tutti`. It takes the snapshot of the environment; nothing below reads it.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "launch/commands.h"
+#include "launch/executable.h"
+
+namespace {
+
+/// Whoever closed one of them would have the next descriptor we open taken for it.
+void keep_standard_descriptors() {
+  int fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO) fd = open("/dev/null", O_RDWR);
+  if (fd >= 0) close(fd);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace tutti::launch;
+  keep_standard_descriptors();
+  const auto environment = tutti::environment_snapshot();
+  std::vector<std::string> line(argv, argv + argc);
+  line[0] = own_executable();
+
+  const auto command = parse_command({line.begin() + 1, line.end()});
+  if (!command) {
+    fmt::print(stderr, "tutti: {}\n", command.error().text());
+    return tutti::exit_code(command.error().code);
+  }
+  if (const auto* print = std::get_if<PrintCommand>(&*command)) {
+    fmt::print("{}", print->text);
+    return 0;
+  }
+  if (const auto* run = std::get_if<RunCommand>(&*command)) return execute(*run, line, environment);
+  if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
+  return execute(std::get<DoctorCommand>(*command), environment);
+}

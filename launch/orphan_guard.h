@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small process that outlives its agent by a moment: when the agent is gone, however it went, it kills the process
+// groups that the agent had started (a death signal reaches direct children only; behind a shell script the real worker
+// is none), and takes away what a killed mpirun cannot. Thread safety: one thread at a time.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <utility>
+
+#include "common/config.h"
+#include "common/file.h"
+#include "common/result.h"
+
+namespace tutti::launch {
+
+/// The folder of temporary files that a launcher removes at its end, unless it is killed.
+struct LauncherEstate {
+  pid_t launcher = 0;
+  std::string folder;  ///< empty: none
+};
+/// Of the mpirun that started this process, from the environment it gave.
+LauncherEstate estate_of_mpirun(const Environment& environment);
+
+class OrphanGuard {
+ public:
+  /// REQUIRES: the process has one thread (the guard is a fork of it that runs on without exec).
+  static Result<OrphanGuard> start(const LauncherEstate& estate);
+  /// Ends the guard and reaps it. Groups that are still watched are killed.
+  ~OrphanGuard();
+  OrphanGuard(OrphanGuard&& other) noexcept : line_(std::move(other.line_)), pid_(std::exchange(other.pid_, -1)) {}
+
+  void watch(pid_t group) noexcept { tell(group); }
+  void forget(pid_t group) noexcept { tell(-group); }
+
+ private:
+  OrphanGuard(FileDescriptor line, pid_t pid) : line_(std::move(line)), pid_(pid) {}
+  void tell(pid_t word) noexcept;
+  FileDescriptor line_;  // its end of file is the agent's end
+  pid_t pid_;
+};
+
+}  // namespace tutti::launch

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/placement.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace tutti::launch {
+namespace {
+
+/// The agents of one host, in their order.
+struct Host {
+  std::string name;
+  std::vector<std::size_t> agents;
+};
+
+std::vector<Host> group_by_host(const std::vector<std::string>& hosts) {
+  std::vector<Host> groups;
+  for (std::size_t agent = 0; agent < hosts.size(); ++agent) {
+    auto found =
+        std::find_if(groups.begin(), groups.end(), [&](const Host& host) { return host.name == hosts[agent]; });
+    if (found == groups.end()) found = groups.insert(groups.end(), Host{hosts[agent], {}});
+    found->agents.push_back(agent);
+  }
+  return groups;
+}
+
+void place_workers(const std::vector<Host>& groups, int workers, std::vector<AgentShare>& shares) {
+  const int agents = static_cast<int>(shares.size());
+  int place = 0;  // of the agent, when they are counted host by host
+  int rank = 0;
+  for (const Host& host : groups) {
+    int local_size = 0;
+    for (std::size_t agent : host.agents) {
+      const int share = workers / agents + (place++ < workers % agents ? 1 : 0);
+      for (int i = 0; i < share; ++i) shares[agent].workers.push_back({rank++, local_size++, 0});
+    }
+    for (std::size_t agent : host.agents) {
+      for (WorkerSlot& slot : shares[agent].workers) slot.local_size = local_size;
+    }
+  }
+}
+
+void place_shards(const std::vector<Host>& groups, int shards, std::vector<AgentShare>& shares) {
+  for (std::size_t shard = 0; shard < static_cast<std::size_t>(shards); ++shard) {
+    const Host& host = groups[shard % groups.size()];
+    const std::size_t round = shard / groups.size();
+    shares[host.agents[round % host.agents.size()]].shards.push_back(static_cast<int>(shard));
+  }
+}
+
+std::string ranks_text(const std::vector<WorkerSlot>& workers) {
+  if (workers.empty()) return "no worker";
+  if (workers.size() == 1) return fmt::format("rank {}", workers.front().rank);
+  return fmt::format("ranks {}-{}", workers.front().rank, workers.back().rank);
+}
+
+}  // namespace
+
+std::vector<AgentShare> place(const std::vector<std::string>& hosts, int workers, int shards) {
+  std::vector<AgentShare> shares;
+  for (const std::string& host : hosts) shares.push_back({host, {}, {}});
+  const auto groups = group_by_host(hosts);
+  place_workers(groups, workers, shares);
+  place_shards(groups, shards, shares);
+  return shares;
+}
+
+int count_hosts(const std::vector<std::string>& hosts) {
+  return static_cast<int>(group_by_host(hosts).size());
+}
+
+std::vector<int> cores_of(const std::vector<int>& cores, int local_rank, int local_size, int shards_on_host) {
+  const int free = static_cast<int>(cores.size()) - shards_on_host;
+  const int each = free / local_size;
+  if (each < 2) return cores;
+  const auto first = cores.begin() + local_rank * each;
+  return {first, first + each};
+}
+
+std::string describe(const std::vector<AgentShare>& placement) {
+  std::string text;
+  for (std::size_t agent = 0; agent < placement.size(); ++agent) {
+    const AgentShare& share = placement[agent];
+    text += fmt::format("agent {} on {}: {}", agent, share.host, ranks_text(share.workers));
+    if (!share.shards.empty()) {
+      text += fmt::format(", shard{} {}", share.shards.size() > 1 ? "s" : "", fmt::join(share.shards, " "));
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace tutti::launch

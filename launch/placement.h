@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which agent starts which workers and shards. Workers come in blocks, so that the ranks of a host follow each other;
+// shards are spread over the hosts, since they live from the hosts' network. Thread safety: pure functions.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace tutti::launch {
+
+struct WorkerSlot {
+  int rank = 0;
+  int local_rank = 0;  ///< among all workers of the host, whichever agent starts them
+  int local_size = 1;
+  bool operator==(const WorkerSlot&) const = default;
+};
+
+/// What one agent starts.
+struct AgentShare {
+  std::string host;
+  std::vector<WorkerSlot> workers;
+  std::vector<int> shards;
+  bool operator==(const AgentShare&) const = default;
+};
+
+/// `hosts[i]` is the host of agent i; agents of one host need not follow each other. One share for each agent, in the
+/// agents' order.
+std::vector<AgentShare> place(const std::vector<std::string>& hosts, int workers, int shards);
+
+int count_hosts(const std::vector<std::string>& hosts);
+
+/// The cores of worker `local_rank` when each of a host's workers can have at least two of `cores` to itself (one for
+/// training, one for the loop) and each of its shards one; otherwise all of `cores`: sharing beats being locked in.
+std::vector<int> cores_of(const std::vector<int>& cores, int local_rank, int local_size, int shards_on_host);
+
+/// One line for each agent: "agent 0 on node1: ranks 0-1, shard 0".
+std::string describe(const std::vector<AgentShare>& placement);
+
+}  // namespace tutti::launch

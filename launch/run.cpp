@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/run.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <set>
+
+#include "common/net/interfaces.h"
+#include "launch/agent.h"
+#include "launch/agreement.h"
+#include "launch/head.h"
+
+namespace tutti::launch {
+namespace {
+
+constexpr Duration kMeetTimeout = std::chrono::seconds(60);
+constexpr Duration kPartTimeout = std::chrono::seconds(10);
+constexpr Duration kInterruptedPartTimeout = std::chrono::seconds(1);  // mpirun kills two seconds after its TERM
+
+Deadline in(Duration time) {
+  return SteadyClock().now() + time;
+}
+
+std::string count(int number, const char* thing) {
+  return fmt::format("{} {}{}", number, thing, number == 1 ? "" : "s");
+}
+
+/// One agent's way through a run; its steps in the order of their calls.
+class Run {
+ public:
+  Run(AgentWorld& world, OrphanGuard& guard, const Environment& environment)
+      : world_(world),
+        guard_(guard),
+        environment_(environment),
+        log_(Logger::to_stderr("agent " + std::to_string(world.rank()), LogLevel::kWarning)) {}
+
+  Result<> agree(const RunRequest& request);
+  Result<int> work();
+  Duration part_timeout() const { return interrupted() ? kInterruptedPartTimeout : kPartTimeout; }
+
+ private:
+  bool interrupted() const noexcept { return agent_ && agent_->interrupted_by() != 0; }
+  Result<> agree_on_addresses();
+  Result<> agree_on_card();
+  AgentSite site() const;
+  void announce() const;
+  void tell_end() const;
+
+  AgentWorld& world_;
+  OrphanGuard& guard_;
+  const Environment& environment_;
+  const Logger log_;
+  const SteadyClock clock_;
+  Loop loop_;
+  RunPlan plan_;
+  std::string address_;
+  RunCard card_;
+  Secret secret_;
+  std::unique_ptr<Head> head_;  // agent 0's
+  std::optional<Agent> agent_;  // its link stays open until the agents have parted: no end of ours looks like a loss
+};
+
+Result<> Run::agree(const RunRequest& request) {
+  const Deadline deadline = in(kMeetTimeout);
+  const bool leads = world_.rank() == 0;
+  auto config = share(world_, leads ? load(request, environment_) : Result<RunConfig>(RunConfig{}), deadline);
+  if (!config) return config.error();
+  auto hosts = gather(world_, Result<std::string>(host_name()), deadline);
+  if (!hosts) return hosts.error();
+  auto plan = plan_run(std::move(*config), *hosts);
+  if (!plan) return plan.error();
+  plan_ = std::move(*plan);
+  TUTTI_TRY(agree_on_addresses());
+  return agree_on_card();
+}
+
+Result<> Run::agree_on_addresses() {
+  const bool one_host = std::all_of(plan_.placement.begin(), plan_.placement.end(), [&](const AgentShare& share) {
+    return share.host == plan_.placement.front().host;
+  });
+  const auto own = own_address(plan_.config.interface, one_host);
+  const auto all = gather(world_, own, in(kMeetTimeout));
+  if (!all) return all.error();
+  address_ = *own;
+  return {};
+}
+
+Result<> Run::agree_on_card() {
+  Result<RunCard> card = RunCard{};
+  if (world_.rank() == 0) {
+    auto head = Head::start(loop_, plan_, address_, clock_, log_);
+    if (head) {
+      head_ = std::move(*head);
+      card = head_->card();
+    } else {
+      card = head.error();
+    }
+  }
+  auto shared = share(world_, card, in(kMeetTimeout));
+  if (!shared) return shared.error();
+  card_ = std::move(*shared);
+
+  // What each has to find at its own place.
+  const auto secret = secret_of(card_, plan_.config);
+  std::error_code error;
+  std::filesystem::create_directories(card_.folder, error);
+  Result<bool> ready = true;
+  if (!secret) ready = secret.error();
+  if (error) ready = fail(Errc::kIo, "cannot make " + card_.folder + " on " + host_name() + ": " + error.message());
+  const auto all_ready = gather(world_, ready, in(kMeetTimeout));
+  if (!all_ready) return all_ready.error();
+  secret_ = *secret;
+  return {};
+}
+
+AgentSite Run::site() const {
+  AgentSite site;
+  site.index = world_.rank();
+  site.share = plan_.placement[static_cast<std::size_t>(site.index)];
+  for (const AgentShare& share : plan_.placement) {
+    if (share.host == site.share.host) site.shards_on_host += static_cast<int>(share.shards.size());
+  }
+  site.config = plan_.config;
+  site.card = card_;
+  site.secret = secret_;
+  site.address = address_;
+  site.environment = environment_;
+  site.cores = widen_core_mask();
+  site.launcher = world_.launcher();
+  site.terminal = isatty(STDERR_FILENO) == 1;
+  return site;
+}
+
+void Run::announce() const {
+  std::set<std::string> hosts;
+  for (const AgentShare& share : plan_.placement) hosts.insert(share.host);
+  fmt::print(stderr, "tutti: exchange {}, {}, {}, {}; logs: {}\n", plan_.config.exchange,
+             count(plan_.config.workers, "worker"), count(plan_.config.shards, "shard"),
+             count(static_cast<int>(hosts.size()), "host"), card_.folder);
+}
+
+Result<int> Run::work() {
+  if (head_) announce();
+  agent_.emplace(site(), loop_, guard_, log_);
+  auto exit_code = agent_->run();
+  if (!exit_code || !head_) return exit_code;
+  if (agent_->dismissed()) {
+    const auto finished = head_->finished(in(part_timeout()));
+    if (finished && !interrupted()) exit_code = *finished;
+  }
+  tell_end();
+  return exit_code;
+}
+
+void Run::tell_end() const {
+  if (interrupted()) fmt::print(stderr, "tutti: ended by {}\n", strsignal(agent_->interrupted_by()));
+  for (const std::string& line : head_->lines()) fmt::print(stderr, "tutti: {}; logs: {}\n", line, card_.folder);
+}
+
+}  // namespace
+
+Result<RunConfig> load(const RunRequest& request, const Environment& environment) {
+  auto config = load_config(request.file, environment, request.overrides);
+  if (config && !request.program.empty()) config->program = request.program;
+  return config;
+}
+
+int run_as_agent(AgentWorld& world, OrphanGuard& guard, const RunRequest& request, const Environment& environment) {
+  Run run(world, guard, environment);
+  Result<int> exit_code = 0;
+  bool told = false;
+  if (const auto agreed = run.agree(request); !agreed) {
+    // Everybody knows this failure; one tells it.
+    exit_code = agreed.error();
+    told = world.rank() != 0;
+  } else {
+    exit_code = run.work();
+  }
+  if (!exit_code && !told) fmt::print(stderr, "tutti: {}\n", exit_code.error().text());
+  const int own = exit_code ? *exit_code : tutti::exit_code(exit_code.error().code);
+  return world.leave(own, in(run.part_timeout()));
+}
+
+}  // namespace tutti::launch

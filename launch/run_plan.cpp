@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/run_plan.h"
+
+#include <fmt/format.h>
+
+namespace tutti::launch {
+namespace {
+
+/// Shards that were asked for speak for ps; without any, and without a wish to have none, ps is what survives faults.
+std::string resolve_exchange(const RunConfig& config) {
+  if (config.exchange != "auto") return config.exchange;
+  if (config.shards > 0) return "ps";
+  if (config.workers == 1) return "local";
+  return config.shards == 0 ? "gloo" : "ps";
+}
+
+Result<> check(const RunConfig& config) {
+  if (config.program.empty()) {
+    return fail(Errc::kUsage,
+                "no program: give it after --, as in `tutti run -- ./train`, or as `program` in the file");
+  }
+  if (config.exchange == "mpi") {
+    return fail(Errc::kUsage, "exchange = \"mpi\" is for a program that mpirun starts itself (mpirun -np 4 " +
+                                  config.program.front() + "); under `tutti run` use ps, gloo or nccl");
+  }
+  if (config.exchange == "local" && config.workers > 1) {
+    return fail(Errc::kConfig,
+                fmt::format("exchange = \"local\" is for one worker; found workers = {}", config.workers));
+  }
+  if (config.exchange == "ps" && config.shards == 0) {
+    return fail(Errc::kConfig,
+                "exchange = \"ps\" needs shards; found shards = 0, expected 1 or more, or -1 for one on each host");
+  }
+  if (config.exchange != "ps" && config.shards > 0) {
+    return fail(Errc::kConfig, fmt::format("shards = {} belong to exchange = \"ps\"; found exchange = \"{}\"",
+                                           config.shards, config.exchange));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts) {
+  if (config.workers == 0) config.workers = static_cast<int>(hosts.size());
+  config.exchange = resolve_exchange(config);
+  if (config.shards < 0) config.shards = config.exchange == "ps" ? count_hosts(hosts) : 0;
+  TUTTI_TRY(check(config));
+  auto placement = place(hosts, config.workers, config.shards);
+  return RunPlan{std::move(config), std::move(placement)};
+}
+
+}  // namespace tutti::launch

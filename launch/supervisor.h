@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The children of one agent: starts them with what they need to know, watches them, forwards what they write, and ends
+// them all. Thread safety: lives on the agent's main thread; its callbacks run there, from the io_context.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <list>
+#include <string>
+
+#include "common/bootstrap.h"
+#include "common/control/coordinator_fsm.h"
+#include "launch/child_output.h"
+#include "launch/child_process.h"
+#include "launch/orphan_guard.h"
+
+namespace tutti::launch {
+
+struct ChildPlan {
+  MemberId member;
+  ChildSpec program;  ///< its descriptors and TUTTI_* variables are added by start()
+  Bootstrap bootstrap;
+  std::string log_path;
+  bool forward_output = false;  ///< to the agent's own stdout and stderr
+};
+
+struct ChildExit {
+  MemberId member;
+  int wait_status = 0;     ///< as waitpid gives it
+  std::uint64_t step = 0;  ///< the last one it reported in its status page
+  std::string last_error;  ///< the last line of its stderr
+};
+
+class Supervisor {
+ public:
+  using OnExit = std::function<void(const ChildExit&)>;
+  Supervisor(boost::asio::io_context& context, OrphanGuard& guard, OnExit on_exit);
+  ~Supervisor();
+
+  Result<> start(ChildPlan plan);
+  /// Asks the children to end (TERM), ends those that have not 0.3 s later (KILL), and calls `all_gone` once every one
+  /// was reaped and its output taken. Exits from here on are not reported: they are our doing.
+  void stop(std::function<void()> all_gone);
+  /// At once.
+  void kill() noexcept;
+  bool empty() const noexcept { return children_.empty(); }
+
+ private:
+  struct Child;
+  void watch_exits();
+  void reap();
+  void forget_if_gone();
+
+  boost::asio::io_context& context_;
+  OrphanGuard& guard_;
+  const OnExit on_exit_;
+  boost::asio::signal_set exits_;
+  boost::asio::steady_timer patience_;
+  std::list<Child> children_;
+  std::function<void()> all_gone_;  // set: stopping
+};
+
+}  // namespace tutti::launch

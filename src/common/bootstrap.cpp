@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/bootstrap.h"
+
+#include <fcntl.h>
+#include <openssl/crypto.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "common/bounded_archive.h"
+#include "common/file.h"
+
+namespace tutti {
+namespace {
+
+constexpr std::uint64_t kBootstrapBytesMax = 1 << 20;
+constexpr std::size_t kPageBytes = 4096;
+const std::string kDescriptor = "the descriptor from the agent";
+
+template <class T>
+std::span<const std::byte> bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+// Clears the copy of the secret that a buffer holds, on every way out.
+struct Cleared {
+  std::string bytes;
+  ~Cleared() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+};
+
+}  // namespace
+
+// How the secret is written stands here and not in secret.h, so that no other message can carry one by mistake.
+template <class Archive>
+void save(Archive& archive, const Bootstrap& b) {
+  archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.generation, b.host, b.address, b.coordinator.host,
+          b.coordinator.port, b.config, cereal::binary_data(b.job.data(), b.job.size()),
+          cereal::binary_data(b.secret.bytes().data(), b.secret.bytes().size()));
+}
+template <class Archive>
+void load(Archive& archive, Bootstrap& b) {
+  Digest secret{};
+  archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.generation, b.host, b.address, b.coordinator.host,
+          b.coordinator.port, b.config, cereal::binary_data(b.job.data(), b.job.size()),
+          cereal::binary_data(secret.data(), secret.size()));
+  b.secret = Secret(secret);
+  OPENSSL_cleanse(secret.data(), secret.size());
+}
+
+std::string encode(const Bootstrap& bootstrap) {
+  return encode<Bootstrap>(bootstrap);
+}
+
+Result<Bootstrap> decode_bootstrap(std::string_view bytes) {
+  return decode<Bootstrap>(std::as_bytes(std::span(bytes.data(), bytes.size())));
+}
+
+Result<> write_bootstrap(int fd, const Bootstrap& bootstrap) {
+  const Cleared encoded{encode(bootstrap)};
+  const std::uint64_t size = encoded.bytes.size();
+  TUTTI_TRY(write_all(fd, bytes_of(size), "the descriptor to a child"));
+  return write_all(fd, std::as_bytes(std::span(encoded.bytes)), "the descriptor to a child");
+}
+
+Result<Bootstrap> read_bootstrap(int fd) {
+  if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return fail_errno(kDescriptor + " is not open", errno);
+  std::uint64_t size = 0;
+  TUTTI_TRY(read_exactly(fd, std::as_writable_bytes(std::span(&size, 1)), kDescriptor));
+  if (size > kBootstrapBytesMax) {
+    return fail(Errc::kProtocol, kDescriptor + " announces " + std::to_string(size) + " bytes, expected at most " +
+                                     std::to_string(kBootstrapBytesMax));
+  }
+  Cleared encoded{std::string(size, '\0')};
+  TUTTI_TRY(read_exactly(fd, std::as_writable_bytes(std::span(encoded.bytes)), kDescriptor));
+  return decode_bootstrap(encoded.bytes);
+}
+
+Result<StatusPage> StatusPage::create() {
+  auto memory = SharedMemory::create("tutti-status", kPageBytes);
+  if (!memory) return std::move(memory).error();
+  return StatusPage(*std::move(memory));
+}
+
+Result<StatusPage> StatusPage::open(int fd) {
+  auto memory = SharedMemory::attach(fd, kPageBytes);
+  if (!memory) return std::move(memory).error();
+  return StatusPage(*std::move(memory));
+}
+
+std::uint64_t& StatusPage::word() const noexcept {
+  return *reinterpret_cast<std::uint64_t*>(memory_.bytes().data());
+}
+
+void StatusPage::set_step(std::uint64_t step) noexcept {
+  std::atomic_ref(word()).store(step, std::memory_order_relaxed);
+}
+
+std::uint64_t StatusPage::step() const noexcept {
+  return std::atomic_ref(word()).load(std::memory_order_relaxed);
+}
+
+}  // namespace tutti

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an agent tells a child at its start, through an inherited descriptor (its number is in TUTTI_FD): who it is,
+// where the coordinator is, the secret, the run's configuration. The descriptor then stays open: its end of file tells
+// the child that its agent is gone. A second descriptor (TUTTI_STATUS_FD) is a page of memory that outlives the child:
+// the step it was at.
+// Thread safety: functions without state; StatusPage is written by one thread and read by any.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/config.h"
+#include "common/net/connection.h"
+#include "common/result.h"
+#include "common/shared_memory.h"
+
+namespace tutti {
+
+struct Bootstrap {
+  Role role = Role::kWorker;
+  std::int32_t rank = 0;        ///< within its role
+  std::int32_t world_size = 1;  ///< workers
+  std::int32_t local_rank = 0;  ///< among the workers of this host
+  std::int32_t local_size = 1;
+  std::uint32_t generation = 1;
+  std::string host;
+  std::string address;  ///< of the interface the run was told to use
+  Endpoint coordinator;
+  JobId job{};
+  Secret secret;
+  RunConfig config;
+};
+
+/// Holds the secret: whoever calls this clears the string, or hands it to nobody but the child.
+std::string encode(const Bootstrap& bootstrap);
+Result<Bootstrap> decode_bootstrap(std::string_view bytes);
+/// Writes length and bytes to `fd`; reads them. `read_bootstrap` leaves the descriptor open and marks it close-on-exec.
+/// A child that died before it read is kIo, where SIGPIPE is ignored.
+Result<> write_bootstrap(int fd, const Bootstrap& bootstrap);
+Result<Bootstrap> read_bootstrap(int fd);
+
+/// A page shared between a child and its agent (an anonymous file, so nothing is left behind).
+class StatusPage {
+ public:
+  static Result<StatusPage> create();
+  /// Takes the descriptor over. Errors: kBadData when it is no such page.
+  static Result<StatusPage> open(int fd);
+
+  int fd() const noexcept { return memory_.fd(); }
+  void set_step(std::uint64_t step) noexcept;
+  std::uint64_t step() const noexcept;
+
+ private:
+  explicit StatusPage(SharedMemory memory) : memory_(std::move(memory)) {}
+  std::uint64_t& word() const noexcept;
+
+  SharedMemory memory_;
+};
+
+}  // namespace tutti

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run's configuration: one table of keys (name, meaning, default) from which file, environment, arguments, help
+// text and the printed resolution are all made. TOML file < TUTTI_* environment < key=value arguments.
+// Thread safety: values.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/nearest.h"
+#include "common/result.h"
+
+namespace tutti {
+
+/// Meanings and limits of the keys stand in config_keys.cpp.
+struct RunConfig {
+  std::vector<std::string> program;  ///< the training program and its arguments
+  int workers = 0;                   ///< 0: one for each agent (and 1 when started alone)
+  int shards = -1;                   ///< -1: one for each host when the exchange is ps, none otherwise
+  std::string exchange = "auto";     ///< auto, local, ps, gloo, mpi, nccl
+  std::string launcher = "auto";     ///< auto, local, mpirun, slurm
+  std::vector<std::string> hosts;    ///< "node1", "node2:4": for mpirun
+  std::string interface;             ///< network interface or address; empty: loopback on one host, else the route's
+  std::string ports = "0";           ///< "0": any; "5000"; "5000-5100": of the coordinator and the servers
+  std::uint64_t seed = 0;
+  double timeout_s = 30;  ///< every deadline derives from it
+  std::uint64_t bucket_bytes_max = 8u << 20;
+  std::uint64_t bucket_bytes_first = 1u << 20;  ///< of the bucket that is ready first, and of the last one
+  std::uint64_t chunk_bytes = 1u << 20;         ///< unit of wire, sum and placement
+  int window_chunks = 8;                        ///< chunks in flight from a worker to a shard
+  int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks
+  bool deterministic = true;
+  std::string log_dir = "runs";  ///< a folder for each run is made in it
+  std::string secret_file;
+  std::string trace;      ///< where rank 0 writes its events, one JSON object a line
+  double progress_s = 1;  ///< seconds between progress lines
+
+  bool operator==(const RunConfig&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(program, workers, shards, exchange, launcher, hosts, interface, ports, seed, timeout_s, bucket_bytes_max,
+            bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic, log_dir, secret_file, trace,
+            progress_s);
+  }
+};
+
+/// What the key `ports` allows; first == 0: any free port.
+struct PortRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+};
+/// "0", "5000" or "5000-5100"; kConfig otherwise.
+Result<PortRange> parse_ports(std::string_view text);
+
+/// A snapshot of environment variables: main takes it, nobody below reads the environment.
+using Environment = std::map<std::string, std::string, std::less<>>;
+Environment environment_snapshot();
+
+/// Reads `file` (empty: none), then TUTTI_* of `environment`, then `overrides` ("key=value"). Errors: kConfig, naming
+/// the key, where it stands (file:line, the variable, the argument), what was found, what is allowed, and the nearest
+/// known key. TUTTI_FD, TUTTI_STATUS_FD, TUTTI_CONFIG and TUTTI_TTY are how processes of a run find each other: no
+/// keys.
+Result<RunConfig> load_config(const std::string& file, const Environment& environment,
+                              const std::vector<std::string>& overrides);
+/// The configuration as a TOML file that load_config reads back to the same.
+std::string to_toml(const RunConfig& config);
+/// Key, default and meaning of every key, one a line.
+std::string config_help();
+
+}  // namespace tutti

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/config_keys.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+
+namespace tutti {
+namespace {
+
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+constexpr double kManyProcesses = 65536;
+constexpr double kLargestBlock = 1 << 30;  // what one frame carries
+constexpr double kOneDay = 86400;
+
+std::string check_exchange(std::string_view value) {
+  constexpr std::array<std::string_view, 6> available = {"auto", "local", "ps", "gloo", "mpi", "nccl"};
+  if (std::ranges::count(available, value) != 0) return "";
+  const std::string those = "auto, local, ps, gloo, mpi or nccl";
+  if (value == "shm") return "the exchange shm is not in this version: expected " + those;
+  return "expected " + those;
+}
+
+std::string check_launcher(std::string_view value) {
+  constexpr std::array<std::string_view, 4> available = {"auto", "local", "mpirun", "slurm"};
+  return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, mpirun or slurm";
+}
+
+std::string check_ports(std::string_view value) {
+  const auto range = parse_ports(value);
+  return range ? "" : range.error().message;
+}
+
+// Hosts end up in an argument of mpirun: nothing that could be read as an option or as a list gets there.
+std::string check_host(std::string_view value) {
+  const std::size_t colon = std::min(value.find(':'), value.size());
+  const std::string_view name = value.substr(0, colon), slots = value.substr(colon);
+  const auto is_digit = [](char c) { return '0' <= c && c <= '9'; };
+  const auto is_alnum = [&](char c) { return is_digit(c) || ('a' <= (c | 32) && (c | 32) <= 'z'); };
+  const bool name_ok = !name.empty() && is_alnum(name[0]) && std::ranges::all_of(name, [&](char c) {
+    return is_alnum(c) || c == '.' || c == '-' || c == '_';
+  });
+  const bool slots_ok = slots.empty() || (slots.size() > 1 && std::ranges::all_of(slots.substr(1), is_digit));
+  return name_ok && slots_ok ? "" : "expected host names, each with :slots or without";
+}
+
+using C = RunConfig;
+constexpr auto kKeys = std::to_array<ConfigKey>({
+    {"program", "the training program and its arguments", &C::program},
+    {"workers", "worker processes; 0: one for each agent", &C::workers, 0, kManyProcesses},
+    {"shards", "parameter servers; -1: one for each host if the exchange is ps", &C::shards, -1, kManyProcesses},
+    {"exchange", "auto, local, ps, gloo, mpi or nccl", &C::exchange, 0, 0, check_exchange},
+    {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_launcher},
+    {"hosts", "for mpirun: node1, node2:4", &C::hosts, 0, 0, check_host, ','},
+    {"interface", "network interface or address to use; empty: loopback on one host", &C::interface},
+    {"ports", "of coordinator and servers: 0 (any), 5000 or 5000-5100", &C::ports, 0, 0, check_ports},
+    {"seed", "of all random numbers", &C::seed, 0, kUnbounded},
+    {"timeout_s", "seconds after which a silent peer is lost; every deadline derives from it", &C::timeout_s, 0.1,
+     kOneDay},
+    {"bucket_bytes_max", "gradients that travel together", &C::bucket_bytes_max, 1, kLargestBlock},
+    {"bucket_bytes_first", "the same for the first and the last bucket", &C::bucket_bytes_first, 1, kLargestBlock},
+    {"chunk_bytes", "unit of wire, sum and placement on servers", &C::chunk_bytes, 64, kLargestBlock},
+    {"window_chunks", "chunks in flight from a worker to a server", &C::window_chunks, 1, 65536},
+    {"threads", "threads of a worker's operators; 0: cores over local ranks", &C::threads, 0, 65536},
+    {"deterministic", "the same bits on every run, at some cost", &C::deterministic},
+    {"log_dir", "where each run makes its folder", &C::log_dir},
+    {"secret_file", "the job's secret, for networks where the launcher's is not trusted", &C::secret_file},
+    {"trace", "where rank 0 writes its events, one JSON object a line; empty: nowhere", &C::trace},
+    {"progress_s", "seconds between progress lines", &C::progress_s, 0, kOneDay},
+});
+
+// The whole of `text` as a number, else the text.
+template <class Number>
+ConfigValue number_or_text(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc{} && end == text.data() + text.size()) return number;
+  return std::string(text);
+}
+
+}  // namespace
+
+std::span<const ConfigKey> config_keys() {
+  return kKeys;
+}
+
+const ConfigKey* find_config_key(std::string_view name) {
+  const auto found = std::ranges::find(kKeys, name, &ConfigKey::name);
+  return found == kKeys.end() ? nullptr : &*found;
+}
+
+ConfigValue parse_config_value(const ConfigKey& key, std::string_view text) {
+  struct Parser {
+    std::string_view text;
+    ConfigValue operator()(bool C::*) const {
+      if (text == "true" || text == "1") return true;
+      if (text == "false" || text == "0") return false;
+      return std::string(text);
+    }
+    ConfigValue operator()(int C::*) const { return number_or_text<std::int64_t>(text); }
+    ConfigValue operator()(std::uint64_t C::*) const { return number_or_text<std::int64_t>(text); }
+    ConfigValue operator()(double C::*) const { return number_or_text<double>(text); }
+    ConfigValue operator()(std::string C::*) const { return std::string(text); }
+    ConfigValue operator()(std::vector<std::string> C::*) const { return std::string(text); }
+  };
+  return std::visit(Parser{text}, key.field);
+}
+
+}  // namespace tutti

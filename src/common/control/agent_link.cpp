@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/control/agent_link.h"
+
+#include <utility>
+
+namespace tutti {
+
+struct AgentLink::Impl {
+  Impl(Loop& loop, Options options, Callbacks callbacks_, Logger log)
+      : callbacks(std::move(callbacks_)),
+        link(loop, std::move(options), std::move(log),
+             [this](FrameType type, std::span<const std::byte> control) { return on_notice(type, control); }) {}
+
+  Result<> on_notice(FrameType type, std::span<const std::byte> control);
+
+  const Callbacks callbacks;
+  bool told = false;  // owned by the loop
+  ControlLink link;   // the last: it closes before anything that its callbacks touch goes
+};
+
+Result<> AgentLink::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
+  if (type != FrameType::kShutdown) return fail(Errc::kProtocol, "the coordinator sent a frame that is not for agents");
+  const auto shutdown = decode<Shutdown>(control);
+  if (!shutdown) return shutdown.error();
+  link.say_no_end();
+  if (!std::exchange(told, true)) callbacks.on_shutdown(shutdown->exit_code);
+  return {};
+}
+
+AgentLink::AgentLink() = default;
+AgentLink::~AgentLink() = default;
+
+Result<std::unique_ptr<AgentLink>> AgentLink::join(Loop& loop, Options options, Callbacks callbacks, Logger log) {
+  std::unique_ptr<AgentLink> agent(new AgentLink);
+  agent->impl_ = std::make_unique<Impl>(loop, std::move(options), std::move(callbacks), std::move(log));
+  TUTTI_TRY(agent->impl_->link.join());
+  agent->impl_->link.on_end(agent->impl_->callbacks.on_lost);
+  return agent;
+}
+
+const std::string& AgentLink::local_address() const noexcept { return impl_->link.local_address(); }
+
+void AgentLink::child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error) {
+  ChildExited message;
+  message.member = child;
+  message.wait_status = wait_status;
+  message.step = step;
+  message.last_error = std::move(last_error);
+  impl_->link.send(FrameType::kChildExited, encode(message));
+}
+
+void AgentLink::report_failure(const Failure& failure) {
+  const PeerIdentity& self = impl_->link.options().credentials.self;
+  impl_->link.send(FrameType::kAbort, encode(Abort{failure.code, {self.role, self.rank}, failure.text()}));
+}
+
+void AgentLink::done() { impl_->link.send(FrameType::kAgentDone, {}); }
+
+}  // namespace tutti

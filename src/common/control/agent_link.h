@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// An agent's connection to the coordinator: it tells how its children end, and is told when the run is over.
+// Thread safety: any thread but the loop's; the callbacks run on the loop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/control/cause.h"
+#include "common/control/control_link.h"
+
+namespace tutti {
+
+class AgentLink {
+ public:
+  using Options = ControlLink::Options;  ///< credentials.self is an agent
+  struct Callbacks {
+    /// The run is over: end the children that still run, then call done(). Called once.
+    std::function<void(int exit_code)> on_shutdown;
+    /// The coordinator is gone before it said so: end the children, nobody listens any more. Called at most once.
+    std::function<void(const Failure&)> on_lost;
+  };
+  /// Errors: those of Member::join.
+  static Result<std::unique_ptr<AgentLink>> join(Loop& loop, Options options, Callbacks callbacks, Logger log);
+  /// Closes after what was sent is written: the coordinator takes that for a loss of this host unless done() came first.
+  ~AgentLink();
+
+  const std::string& local_address() const noexcept;
+  /// `wait_status` as waitpid gave it, `step` from the child's status page, `last_error` the last line it wrote to stderr.
+  void child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error);
+  /// Tells why this agent itself fails: the cause the user will read.
+  void report_failure(const Failure& failure);
+  /// The answer to on_shutdown: no child is left.
+  void done();
+
+ private:
+  AgentLink();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tutti

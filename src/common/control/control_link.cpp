@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/control/control_link.h"
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+namespace tutti {
+namespace {
+
+// How much longer than its deadline a request waits for the coordinator's word on who is missing.
+constexpr auto kAnswerGrace = std::chrono::seconds(2);
+// Deadlines beyond are as good as none, and must not overflow when something is added to them.
+constexpr auto kWaitMax = std::chrono::hours(24 * 365);
+
+TimePoint now() { return std::chrono::steady_clock::now(); }
+
+}  // namespace
+
+ControlLink::ControlLink(Loop& loop, Options options, Logger log, OnNotice on_notice)
+    : loop_(loop), options_(std::move(options)), log_(std::move(log)), on_notice_(std::move(on_notice)) {}
+
+ControlLink::~ControlLink() {
+  if (!connection_) return;
+  say_no_end();
+  loop_.run([this] { connection_->close(); });
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return closed_; });
+  lock.unlock();
+  loop_.run([this] { connection_.reset(); });
+}
+
+Result<> ControlLink::join() {
+  TUTTI_TRY(connect_to_coordinator());
+  Join message;
+  message.workers = options_.workers;
+  message.host = options_.host;
+  auto welcome = request(FrameType::kJoin, std::move(message), default_deadline());
+  if (!welcome) return std::move(welcome).error().wrap("cannot join the run");
+  log_.debug("joined the run at {}", options_.coordinator.text());
+  return {};
+}
+
+Result<> ControlLink::connect_to_coordinator() {
+  std::promise<Result<>> connected;
+  auto outcome = connected.get_future();
+  loop_.post([this, &connected] {
+    connect(loop_.context(), options_.coordinator, options_.credentials, options_.timeout,
+            [this, &connected](Result<std::shared_ptr<Connection>> connection) {
+              if (!connection) return connected.set_value(std::move(connection).error());
+              connection_ = *std::move(connection);
+              local_address_ = connection_->local_address();
+              closed_ = false;
+              connection_->start(*this);
+              connected.set_value(Result<>());
+            });
+  });
+  return outcome.get();
+}
+
+std::uint64_t ControlLink::expect_reply() {
+  const std::lock_guard lock(mutex_);
+  awaited_[next_request_];
+  return next_request_++;
+}
+
+Result<Reply> ControlLink::wait_for(std::uint64_t request, Deadline deadline) {
+  const auto give_up = std::min(deadline, now() + kWaitMax) + kAnswerGrace;
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, give_up, [&] { return ended_ || awaited_[request]; });
+  const std::optional<Reply> reply = std::move(awaited_.extract(request).mapped());
+  if (reply && reply->ok) return *reply;
+  if (reply) return fail(reply->code, reply->text);
+  if (ended_) return *ended_;
+  return fail(Errc::kTimeout, "the coordinator at " + options_.coordinator.text() + " does not answer");
+}
+
+Deadline ControlLink::default_deadline() const { return now() + options_.timeout; }
+
+void ControlLink::send(FrameType type, std::string control, std::uint64_t step) {
+  loop_.post([this, type, control = std::move(control), step]() mutable { send_now(type, std::move(control), step); });
+}
+
+void ControlLink::send_now(FrameType type, std::string control, std::uint64_t step) {
+  FrameHeader header;
+  header.type = type;
+  header.generation = options_.credentials.self.generation;
+  header.sender = static_cast<std::uint16_t>(options_.credentials.self.rank);
+  header.step = step;
+  connection_->send(header, std::move(control));
+}
+
+void ControlLink::end(const Failure& why) {
+  std::unique_lock lock(mutex_);
+  if (ended_) return;
+  ended_ = why;
+  auto callback = end_matters_ ? std::exchange(on_end_, nullptr) : nullptr;
+  lock.unlock();
+  changed_.notify_all();
+  if (callback) callback(why);
+}
+
+void ControlLink::say_no_end() {
+  const std::lock_guard lock(mutex_);
+  end_matters_ = false;
+}
+
+void ControlLink::on_end(std::function<void(const Failure&)> f) {
+  const std::lock_guard lock(mutex_);
+  if (!ended_) {
+    on_end_ = std::move(f);
+  } else if (end_matters_) {
+    loop_.post([f = std::move(f), why = *ended_] { f(why); });
+  }
+}
+
+std::optional<Failure> ControlLink::ended() const {
+  const std::lock_guard lock(mutex_);
+  return end_matters_ ? ended_ : std::nullopt;
+}
+
+Result<std::span<std::byte>> ControlLink::payload_place(Connection&, const FrameHeader&, std::span<const std::byte>) {
+  return fail(Errc::kProtocol, "the coordinator sent tensor bytes");
+}
+
+Result<> ControlLink::on_frame(Connection&, const FrameHeader& header, std::span<const std::byte> control,
+                               std::span<std::byte>) {
+  const std::uint32_t generation = options_.credentials.self.generation;
+  if (header.generation < generation) return {};
+  if (header.generation > generation) return fail(Errc::kProtocol, "a frame of a generation that has not begun");
+  switch (header.type) {
+    case FrameType::kJoined:
+    case FrameType::kGathered:
+    case FrameType::kStoreReply:
+    case FrameType::kLeft: return on_reply(control);
+    default: return on_notice_(header.type, control);
+  }
+}
+
+Result<> ControlLink::on_reply(std::span<const std::byte> control) {
+  auto reply = decode<Reply>(control);
+  if (!reply) return std::move(reply).error();
+  const std::lock_guard lock(mutex_);
+  const auto awaited = awaited_.find(reply->request);
+  if (awaited != awaited_.end()) awaited->second = *std::move(reply);  // else nobody waits any more
+  changed_.notify_all();
+  return {};
+}
+
+void ControlLink::on_closed(Connection&, const Failure& why) {
+  end(Failure(why).wrap("lost the coordinator at " + options_.coordinator.text()));
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  changed_.notify_all();
+}
+
+}  // namespace tutti

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/control/coordinator_fsm.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace tutti {
+namespace {
+
+using Kind = CoordinatorAction::Kind;
+
+// A wait beyond that is one without an end; and the sum with the time must not overflow.
+constexpr std::uint64_t kWaitMax = std::chrono::nanoseconds(std::chrono::hours(24 * 365)).count();
+
+}  // namespace
+
+CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
+    : options_(options), roster_(options.workers, options.servers, options.agents), gathers_(options.workers),
+      goodbyes_(options.workers), verdict_(options.patience) {}
+
+Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const FrameHeader& header,
+                                                     std::span<const std::byte> control, TimePoint now) {
+  now_ = now;
+  if (header.type != FrameType::kJoin) return fail(Errc::kProtocol, "a member's first frame is not a join");
+  if (header.generation != options_.generation) {
+    return fail(Errc::kMismatch, describe(who) + " is of generation " + std::to_string(header.generation) +
+                                     ", the run is in " + std::to_string(options_.generation));
+  }
+  auto message = decode<Join>(control);
+  if (!message) return std::move(message).error();
+  if (message->workers != 0 && message->workers != options_.workers) {
+    return fail(Errc::kMismatch, describe(who) + " was started for " + std::to_string(message->workers) +
+                                     " workers, the run has " + std::to_string(options_.workers));
+  }
+  if (phase_ != Phase::kRunning && who.role != Role::kAgent) {
+    return verdict_.cause() ? fail(verdict_.cause()->code, verdict_.cause()->text())
+                            : fail(Errc::kCancelled, "the run is over");
+  }
+  TUTTI_TRY(roster_.join(who, message->host));
+  Reply welcome;
+  welcome.request = message->request;
+  reply(who, FrameType::kJoined, welcome);
+  if (phase_ != Phase::kRunning) {
+    const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
+    send(who, FrameType::kShutdown, encode(Shutdown{exit_code}));
+  }
+  return std::exchange(actions_, {});
+}
+
+Result<CoordinatorFsm::Actions> CoordinatorFsm::frame(const MemberId& from, const FrameHeader& header,
+                                                      std::span<const std::byte> control, TimePoint now) {
+  now_ = now;
+  if (header.generation < options_.generation) {
+    ++stale_frames_;
+    return Actions{};
+  }
+  if (header.generation > options_.generation) {
+    return fail(Errc::kProtocol, "a frame of generation " + std::to_string(header.generation) + ", the run is in " +
+                                     std::to_string(options_.generation));
+  }
+  TUTTI_TRY(dispatch(from, header, control));
+  settle();
+  return std::exchange(actions_, {});
+}
+
+template <class Message>
+Result<> CoordinatorFsm::handle(const MemberId& from, std::span<const std::byte> control,
+                                Result<> (CoordinatorFsm::*handler)(const MemberId&, Message)) {
+  auto message = decode<Message>(control);
+  if (!message) return std::move(message).error();
+  return (this->*handler)(from, std::move(*message));
+}
+
+Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& header,
+                                  std::span<const std::byte> control) {
+  Roster::Entry& entry = roster_.at(from);
+  entry.step = std::max(entry.step, header.step);
+  const bool is_agent = from.role == Role::kAgent;
+  switch (header.type) {
+    case FrameType::kProgress: return {};
+    case FrameType::kAbort: return handle(from, control, &CoordinatorFsm::on_abort);
+    case FrameType::kStoreRequest: return handle(from, control, &CoordinatorFsm::on_store);
+    case FrameType::kContribute:
+      if (from.role == Role::kWorker) return handle(from, control, &CoordinatorFsm::on_contribute);
+      break;
+    case FrameType::kLeave:
+      if (!is_agent) return handle(from, control, &CoordinatorFsm::on_leave);
+      break;
+    case FrameType::kChildExited:
+      if (is_agent) return handle(from, control, &CoordinatorFsm::on_child_exited);
+      break;
+    case FrameType::kAgentDone:
+      if (is_agent) return on_agent_done(from);
+      break;
+    default: break;
+  }
+  return fail(Errc::kProtocol, describe(from) + " sent a frame of type " +
+                                   std::to_string(static_cast<int>(header.type)) + ", which it never sends");
+}
+
+CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failure& why, TimePoint now) {
+  now_ = now;
+  Roster::Entry& entry = roster_.at(who);
+  entry.connected = false;
+  if (!entry.left) {
+    Cause cause;
+    cause.how = Cause::How::kLost;
+    cause.last_error = why.text();
+    // In a managed run the agent of that host will say more in a moment; in an embedded one a shard lives in a rank's process, and
+    // the loss of that rank is the better name for it.
+    const bool more_to_come = options_.agents > 0 ? who.role != Role::kAgent : who.role == Role::kServer;
+    blame(who, std::move(cause), more_to_come ? Certainty::kLost : Certainty::kKnown);
+  }
+  settle();
+  return std::exchange(actions_, {});
+}
+
+CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
+  now_ = now;
+  answer_late_requests();
+  settle();
+  return std::exchange(actions_, {});
+}
+
+std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
+  std::optional<TimePoint> next;
+  const auto consider = [&](std::optional<TimePoint> deadline) {
+    if (deadline) next = std::min(next.value_or(*deadline), *deadline);
+  };
+  consider(gathers_.next_deadline());
+  consider(goodbyes_.next_deadline());
+  consider(store_.next_deadline());
+  if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
+  if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);
+  return phase_ == Phase::kFinished ? std::nullopt : next;
+}
+
+void CoordinatorFsm::send(const MemberId& to, FrameType type, std::string control) {
+  if (!roster_.is_connected(to)) return;
+  CoordinatorAction action;
+  action.kind = Kind::kSend;
+  action.to = to;
+  action.type = type;
+  action.control = std::move(control);
+  actions_.push_back(std::move(action));
+}
+
+// A reply that would not fit into a frame is a failure that says so.
+void CoordinatorFsm::reply(const MemberId& to, FrameType type, const Reply& reply) {
+  std::string control = encode(reply);
+  if (control.size() > kControlBytesMax) {
+    return refuse(to, type, reply.request,
+                  fail(Errc::kUsage, "the contributions are " + std::to_string(control.size()) +
+                                         " bytes together, at most " + std::to_string(kControlBytesMax) + " are allowed"));
+  }
+  send(to, type, std::move(control));
+}
+
+void CoordinatorFsm::refuse(const MemberId& to, FrameType type, std::uint64_t request, const Failure& why) {
+  Reply refusal;
+  refusal.request = request;
+  refusal.ok = false;
+  refusal.code = why.code;
+  refusal.text = why.text();
+  send(to, type, encode(refusal));
+}
+
+TimePoint CoordinatorFsm::deadline_of(std::uint64_t wait_ns) const {
+  return now_ + std::chrono::nanoseconds(std::min(wait_ns, kWaitMax));
+}
+
+}  // namespace tutti

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// common/control: who takes part in a run and what the parts tell each other outside the gradients' way: joining, gathers of small
+// contributions, a key-value store, progress, the end. The coordinator's machine is sans-I/O: (event, time) in, actions out. It lives
+// in rank 0's agent in a managed run and in rank 0 itself in an embedded one.
+// Thread safety: owned by one thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/control/cause.h"
+#include "common/control/gather_table.h"
+#include "common/control/kv_store.h"
+#include "common/control/messages.h"
+#include "common/control/roster.h"
+#include "common/net/frame.h"
+#include "common/result.h"
+
+namespace tutti {
+
+struct CoordinatorOptions {
+  int workers = 1;
+  int servers = 0;
+  int agents = 0;                ///< 0: an embedded run
+  std::uint32_t generation = 1;
+  Duration patience = std::chrono::seconds(1);       ///< how long a closed connection waits for its agent's reason
+  Duration end_timeout = std::chrono::seconds(30);   ///< how long the end of the run waits for those that do not answer
+};
+
+struct CoordinatorAction {
+  enum class Kind { kSend, kLine, kFinished } kind = Kind::kSend;
+  MemberId to{};                 ///< kSend
+  FrameType type{};              ///< kSend
+  std::string control{};         ///< kSend
+  std::string line{};            ///< kLine: to be printed for the user
+  int exit_code = 0;             ///< kFinished: everybody has been told and has answered; the run's exit code
+};
+
+class CoordinatorFsm {
+ public:
+  using Actions = std::vector<CoordinatorAction>;
+
+  explicit CoordinatorFsm(CoordinatorOptions options);
+
+  /// The first frame of a connection. A failure (kMismatch, kProtocol, the run's cause) refuses it: the shell answers with a kJoined
+  /// that says so, and closes.
+  Result<Actions> join(const MemberId& who, const FrameHeader& header, std::span<const std::byte> control, TimePoint now);
+  /// A frame of one that joined. A failure is kProtocol: the shell closes the connection and tells closed().
+  Result<Actions> frame(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control, TimePoint now);
+  /// The connection of one that joined is gone.
+  Actions closed(const MemberId& who, const Failure& why, TimePoint now);
+  Actions tick(TimePoint now);
+  /// When tick() has something to do.
+  std::optional<TimePoint> next_deadline() const;
+
+  bool finished() const noexcept { return phase_ == Phase::kFinished; }
+  /// Frames of older generations, which were dropped.
+  std::uint64_t stale_frames() const noexcept { return stale_frames_; }
+
+ private:
+  enum class Phase { kRunning, kAborting, kClosing, kFinished };
+  template <class Message>
+  Result<> handle(const MemberId& from, std::span<const std::byte> control,
+                  Result<> (CoordinatorFsm::*handler)(const MemberId&, Message));
+  Result<> check_generation(const FrameHeader& header) const;
+  Result<> dispatch(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control);
+
+  // coordinator_requests.cpp: what members ask for
+  Result<> on_contribute(const MemberId& from, Contribute message);
+  Result<> on_store(const MemberId& from, StoreRequest message);
+  Result<> on_leave(const MemberId& from, Leave message);
+  void complete(const GatherTable::Complete& gather);
+  void set(const MemberId& from, const StoreRequest& message, std::string value, std::int64_t number);
+  void answer_late_requests();
+
+  // coordinator_end.cpp: how the run ends
+  Result<> on_abort(const MemberId& from, Abort message);
+  Result<> on_child_exited(const MemberId& from, ChildExited message);
+  void on_clean_exit(const MemberId& who);
+  void on_all_left();
+  Result<> on_agent_done(const MemberId& from);
+  void blame(const MemberId& who, Cause cause, Certainty certainty);
+  void settle();
+  void abort_run(const Cause& cause);
+  void close_run();
+  bool everybody_answered() const;
+
+  void send(const MemberId& to, FrameType type, std::string control);
+  void reply(const MemberId& to, FrameType type, const Reply& reply);
+  void refuse(const MemberId& to, FrameType type, std::uint64_t request, const Failure& why);
+  TimePoint deadline_of(std::uint64_t wait_ns) const;
+
+  const CoordinatorOptions options_;
+  Phase phase_ = Phase::kRunning;
+  TimePoint now_{};
+  TimePoint end_deadline_{};
+  Roster roster_;
+  GatherTable gathers_;
+  GatherTable goodbyes_;                        // one gather: everybody has said goodbye
+  std::vector<GatherTable::Waiter> leaving_servers_;
+  KvStore store_;
+  Verdict verdict_;
+  std::uint64_t stale_frames_ = 0;
+  Actions actions_;                             // of the event that is being handled
+};
+
+}  // namespace tutti

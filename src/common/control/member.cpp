@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/control/member.h"
+
+#include <atomic>
+#include <utility>
+
+#include "common/control/control_link.h"
+
+namespace tutti {
+
+struct Member::Impl {
+  Impl(Loop& loop, ControlLink::Options options, Logger log)
+      : link(loop, std::move(options), std::move(log),
+             [this](FrameType type, std::span<const std::byte> control) { return on_notice(type, control); }) {}
+
+  Result<> on_notice(FrameType type, std::span<const std::byte> control);
+  Result<Reply> store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
+                      Deadline deadline);
+
+  std::atomic<std::uint64_t> step = 0;
+  std::atomic<bool> progress_is_posted = false;
+  ControlLink link;  // the last: it closes before anything that its callbacks touch goes
+};
+
+Result<> Member::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
+  if (type != FrameType::kAbort) return fail(Errc::kProtocol, "the coordinator sent a frame that is for agents only");
+  auto abort = decode<Abort>(control);
+  if (!abort) return std::move(abort).error();
+  link.end(fail(abort->code, std::move(abort->text)));
+  return {};
+}
+
+Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value,
+                                  std::int64_t amount, Deadline deadline) {
+  StoreRequest message;
+  message.verb = verb;
+  message.keys = std::move(keys);
+  message.value = std::move(value);
+  message.amount = amount;
+  return link.request(FrameType::kStoreRequest, std::move(message), deadline);
+}
+
+Member::Member() = default;
+Member::~Member() = default;
+
+Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger log) {
+  ControlLink::Options link{options.coordinator, options.credentials, options.host, options.workers, options.timeout};
+  std::unique_ptr<Member> member(new Member);
+  member->impl_ = std::make_shared<Impl>(loop, std::move(link), std::move(log));
+  TUTTI_TRY(member->impl_->link.join());
+  return member;
+}
+
+std::uint32_t Member::generation() const noexcept { return impl_->link.options().credentials.self.generation; }
+const std::string& Member::local_address() const noexcept { return impl_->link.local_address(); }
+
+Result<std::vector<std::string>> Member::all_gather(std::string contribution, Deadline deadline) {
+  Contribute message;
+  message.bytes = std::move(contribution);
+  auto reply = impl_->link.request(FrameType::kContribute, std::move(message), deadline);
+  if (!reply) return std::move(reply).error();
+  return std::move(reply->values);
+}
+
+Result<std::string> Member::broadcast(std::string contribution, int root, Deadline deadline) {
+  const PeerIdentity& self = impl_->link.options().credentials.self;
+  auto all = all_gather(self.rank == root ? std::move(contribution) : std::string(), deadline);
+  if (!all) return std::move(all).error();
+  if (root < 0 || static_cast<std::size_t>(root) >= all->size()) {
+    return fail(Errc::kUsage, "a broadcast from rank " + std::to_string(root) + ", which does not exist");
+  }
+  return std::move((*all)[static_cast<std::size_t>(root)]);
+}
+
+Result<> Member::barrier(Deadline deadline) {
+  auto all = all_gather({}, deadline);
+  if (!all) return std::move(all).error();
+  return {};
+}
+
+Result<> Member::set(const std::string& key, std::string value) {
+  auto reply = impl_->store(StoreVerb::kSet, {key}, std::move(value), 0, impl_->link.default_deadline());
+  if (!reply) return std::move(reply).error();
+  return {};
+}
+
+Result<std::string> Member::get(const std::string& key, Deadline deadline) {
+  auto reply = impl_->store(StoreVerb::kGet, {key}, {}, 0, deadline);
+  if (!reply) return std::move(reply).error();
+  if (reply->values.size() != 1) return fail(Errc::kProtocol, "the coordinator answered a get without a value");
+  return std::move(reply->values.front());
+}
+
+Result<std::int64_t> Member::add(const std::string& key, std::int64_t amount) {
+  auto reply = impl_->store(StoreVerb::kAdd, {key}, {}, amount, impl_->link.default_deadline());
+  if (!reply) return std::move(reply).error();
+  return reply->number;
+}
+
+Result<bool> Member::contains(const std::vector<std::string>& keys) {
+  if (keys.empty()) return true;
+  auto reply = impl_->store(StoreVerb::kContains, keys, {}, 0, impl_->link.default_deadline());
+  if (!reply) return std::move(reply).error();
+  return reply->number != 0;
+}
+
+Result<bool> Member::erase(const std::string& key) {
+  auto reply = impl_->store(StoreVerb::kErase, {key}, {}, 0, impl_->link.default_deadline());
+  if (!reply) return std::move(reply).error();
+  return reply->number != 0;
+}
+
+// A step that is told while the last one still waits for the loop takes its place: a busy loop does not pile them up.
+void Member::progress(std::uint64_t step) noexcept {
+  impl_->step = step;
+  if (impl_->progress_is_posted.exchange(true)) return;
+  impl_->link.loop().post([impl = impl_.get()] {
+    impl->progress_is_posted = false;
+    impl->link.send_now(FrameType::kProgress, {}, impl->step);
+  });
+}
+
+void Member::report_failure(const Failure& failure) noexcept {
+  const PeerIdentity& self = impl_->link.options().credentials.self;
+  const Abort abort{failure.code, {self.role, self.rank}, failure.text()};
+  impl_->link.send(FrameType::kAbort, encode(abort), impl_->step);
+}
+
+void Member::on_abort(std::function<void(const Failure&)> f) { impl_->link.on_end(std::move(f)); }
+std::optional<Failure> Member::aborted() const { return impl_->link.ended(); }
+
+Result<> Member::leave(Deadline deadline) {
+  auto goodbye = impl_->link.request(FrameType::kLeave, Leave(), deadline);
+  if (!goodbye) return std::move(goodbye).error();
+  impl_->link.say_no_end();
+  return {};
+}
+
+}  // namespace tutti

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process' connection to the coordinator, as a worker or a server uses it. The blocking verbs are for the training thread (or a
+// server's main); each has a deadline, and each ends with the coordinator's cause when the run ends under it.
+// Thread safety: any thread but the loop's; the callback runs on the loop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/net/connection.h"
+#include "common/net/loop.h"
+#include "common/result.h"
+
+namespace tutti {
+
+class Member {
+ public:
+  struct Options {
+    Endpoint coordinator;
+    Credentials credentials;      ///< credentials.self says who joins
+    std::string host;             ///< this machine's name, for messages
+    int workers = 0;              ///< the world size to agree on; 0: whatever the coordinator's is
+    Duration timeout = std::chrono::seconds(30);  ///< of join and of each request that names no deadline
+  };
+  /// Connects, proves the secret and joins. Errors: kAuthentication, kUnavailable, kTimeout, kMismatch (a rank that is already taken,
+  /// a world of another size).
+  static Result<std::unique_ptr<Member>> join(Loop& loop, Options options, Logger log);
+  /// Closes without a goodbye: the coordinator takes that for a loss unless leave() came first.
+  ~Member();
+
+  std::uint32_t generation() const noexcept;
+  /// The address of the interface that reaches the coordinator, in numbers: where this process is reached by others of the run.
+  const std::string& local_address() const noexcept;
+
+  // --- collectives over all workers, in the order of the calls; every rank makes the same ones. Contributions are at most 1 MiB
+  // together with their framing.
+  Result<std::vector<std::string>> all_gather(std::string contribution, Deadline deadline);
+  /// `contribution` counts on `root` only.
+  Result<std::string> broadcast(std::string contribution, int root, Deadline deadline);
+  Result<> barrier(Deadline deadline);
+
+  // --- key-value store; values are at most 1 MiB
+  Result<> set(const std::string& key, std::string value);
+  /// Waits until somebody set it.
+  Result<std::string> get(const std::string& key, Deadline deadline);
+  Result<std::int64_t> add(const std::string& key, std::int64_t amount);
+  Result<bool> contains(const std::vector<std::string>& keys);
+  Result<bool> erase(const std::string& key);
+
+  // --- the run
+  /// Tells the coordinator the step this rank is at. Never waits.
+  void progress(std::uint64_t step) noexcept;
+  /// Tells the coordinator why this process is about to end: the cause the user will read. Never waits.
+  void report_failure(const Failure& failure) noexcept;
+  /// `f` is called once, on the loop, when the run is over for a reason outside this process: the coordinator's cause (kPeerLost, and
+  /// so on), or the coordinator itself lost. At once if that is so already.
+  void on_abort(std::function<void(const Failure&)> f);
+  /// The cause, once there is one.
+  std::optional<Failure> aborted() const;
+  /// Says goodbye after a barrier of all workers: this member is done.
+  Result<> leave(Deadline deadline);
+
+ private:
+  Member();
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace tutti

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control parts of the frames between a member and the coordinator, as cereal writes them. A request carries a number that its
+// reply repeats, and how long its sender will wait: the coordinator answers a request that is late with who is missing.
+// Thread safety: values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/bounded_archive.h"
+#include "common/control/cause.h"
+
+namespace tutti {
+
+constexpr Errc last_enumerator(Errc) noexcept { return Errc::kInternal; }
+
+/// kJoin. Who joins was proved in the handshake. Its request number is 0.
+struct Join {
+  std::uint64_t request = 0;
+  std::uint64_t wait_ns = 0;
+  std::int32_t workers = 0;  ///< the world size the member was started with; 0: it does not know
+  std::string host;
+  template <class Archive>
+  void serialize(Archive& archive) { archive(request, wait_ns, workers, host); }
+};
+
+/// kContribute: the sender's next contribution.
+struct Contribute {
+  std::uint64_t request = 0;
+  std::uint64_t wait_ns = 0;
+  std::string bytes;
+  template <class Archive>
+  void serialize(Archive& archive) { archive(request, wait_ns, bytes); }
+};
+
+enum class StoreVerb : std::uint8_t { kSet, kGet, kAdd, kContains, kErase };
+constexpr StoreVerb last_enumerator(StoreVerb) noexcept { return StoreVerb::kErase; }
+
+/// kStoreRequest. All verbs but kContains name one key.
+struct StoreRequest {
+  std::uint64_t request = 0;
+  std::uint64_t wait_ns = 0;
+  StoreVerb verb = StoreVerb::kGet;
+  std::vector<std::string> keys;
+  std::string value;        ///< kSet
+  std::int64_t amount = 0;  ///< kAdd
+  template <class Archive>
+  void serialize(Archive& archive) { archive(request, wait_ns, verb, keys, value, amount); }
+};
+
+/// kLeave
+struct Leave {
+  std::uint64_t request = 0;
+  std::uint64_t wait_ns = 0;
+  template <class Archive>
+  void serialize(Archive& archive) { archive(request, wait_ns); }
+};
+
+/// kJoined, kGathered, kStoreReply, kLeft
+struct Reply {
+  std::uint64_t request = 0;
+  bool ok = true;
+  Errc code = Errc::kInternal;      ///< when not ok
+  std::string text;                 ///< when not ok
+  std::vector<std::string> values;  ///< kGathered: the contributions in rank order; kStoreReply of kGet: the value
+  std::int64_t number = 0;          ///< kStoreReply: the sum of kAdd, 1 or 0 of kContains and kErase
+  template <class Archive>
+  void serialize(Archive& archive) { archive(request, ok, code, text, values, number); }
+};
+
+/// kAbort: to the coordinator, why the sender fails; from it, why the run ends.
+struct Abort {
+  Errc code = Errc::kInternal;
+  MemberId guilty;
+  std::string text;
+  template <class Archive>
+  void serialize(Archive& archive) { archive(code, guilty, text); }
+};
+
+/// kChildExited
+struct ChildExited {
+  MemberId member;
+  std::int32_t wait_status = 0;  ///< as waitpid gave it
+  std::uint64_t step = 0;
+  std::string last_error;
+  template <class Archive>
+  void serialize(Archive& archive) { archive(member, wait_status, step, last_error); }
+};
+
+/// kShutdown
+struct Shutdown {
+  std::int32_t exit_code = 0;
+  template <class Archive>
+  void serialize(Archive& archive) { archive(exit_code); }
+};
+
+}  // namespace tutti

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The closed list of what can be observed in a run. Log, metrics, trace and recorder are all fed from these and from
+// nothing else.
+// Thread safety: an Event is a value; an EventSink says of itself which threads may call it.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "common/clock.h"
+
+namespace tutti {
+
+enum class EventKind : std::uint8_t {
+  kIterationBegin,
+  kIterationEnd,  // one iteration of batches()
+  kBackwardFirstHook,
+  kBackwardLastHook,  // the first and the last gradient of a backward
+  kBucketReady,
+  kBucketDone,  // a bucket is full; its result is in place
+  kChunkSent,
+  kChunkReceived,  // the last byte of a chunk was given to, taken from, the socket
+  kChunkSummed,    // a shard has a chunk's sum
+  kWaitBegin,
+  kWaitEnd,       // the training thread waits for the exchange
+  kExchangeDone,  // all buckets of an exchange are in place
+  kCheckpointBegin,
+  kCheckpointEnd,
+  kMemberJoined,
+  kMemberLeft,
+  kMemberLost,  // membership
+  kGenerationChanged,
+  kFrameRefused,
+};
+std::string_view name_of(EventKind kind) noexcept;
+
+struct Event {
+  TimePoint time{};
+  EventKind kind{};
+  std::int32_t rank = -1;  ///< whom it is about
+  std::uint32_t generation = 0;
+  std::uint64_t step = 0;
+  std::uint32_t object = 0;  ///< which DataParallel
+  std::uint32_t bucket = 0;  ///< or chunk
+  std::uint64_t bytes = 0;
+};
+
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void record(const Event& event) noexcept = 0;
+};
+
+class NullEventSink final : public EventSink {
+ public:
+  void record(const Event&) noexcept override {}
+};
+
+/// Keeps the last `capacity` events. Thread safety: any thread.
+class EventBuffer final : public EventSink {
+ public:
+  explicit EventBuffer(std::size_t capacity);
+  void record(const Event& event) noexcept override;
+  /// In the order they were recorded; the oldest are gone once there were more than the capacity.
+  std::vector<Event> events() const;
+
+ private:
+  const std::size_t capacity_;
+  mutable std::mutex mutex_;
+  std::vector<Event> ring_;   // guarded by mutex_
+  std::size_t recorded_ = 0;  // guarded by mutex_
+};
+
+}  // namespace tutti

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a process has done so far, in numbers, counted from its events. Outlets (a page, Prometheus) read the snapshot.
+// Thread safety: Metrics is a value; MetricsCounter may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "common/clock.h"
+#include "common/event.h"
+
+namespace tutti {
+
+struct Metrics {
+  // Counters: they only grow.
+  std::uint64_t iterations = 0;
+  std::uint64_t exchanges = 0;
+  std::uint64_t buckets = 0;
+  std::uint64_t chunks_sent = 0;
+  std::uint64_t chunks_received = 0;
+  std::uint64_t chunks_summed = 0;
+  std::uint64_t bytes_sent = 0;      ///< of chunks
+  std::uint64_t bytes_received = 0;  ///< of chunks
+  std::uint64_t checkpoints = 0;
+  std::uint64_t members_lost = 0;
+  std::uint64_t frames_refused = 0;
+  Duration waited{};  ///< by the training thread, for the exchange
+  // Gauges: the last value.
+  std::uint64_t step = 0;
+  std::uint32_t generation = 0;
+};
+
+class MetricsCounter final : public EventSink {
+ public:
+  void record(const Event& event) noexcept override;
+  Metrics snapshot() const;
+
+ private:
+  mutable std::mutex mutex_;
+  Metrics metrics_;         // guarded by mutex_
+  TimePoint wait_began_{};  // guarded by mutex_
+};
+
+}  // namespace tutti

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/segment.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <ctime>
+#include <string>
+
+#include "common/assert.h"
+
+namespace tutti {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x676573'6974747574;  // "tuttiseg" in memory
+constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kOneMark = 1u << 8;
+constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kPage = 4096;
+
+// Bounds within which the arithmetic below cannot overflow.
+constexpr SegmentShape kLargest = {1u << 12, 1u << 16, 1ull << 28, 1ull << 44};
+
+bool is_allowed(const SegmentShape& shape) {
+  return shape.ranks > 0 && shape.ranks <= kLargest.ranks && shape.buckets <= kLargest.buckets &&
+         shape.blocks <= kLargest.blocks && shape.data_bytes <= kLargest.data_bytes;
+}
+
+constexpr std::size_t rounded_up(std::size_t size, std::size_t unit) {
+  return (size + unit - 1) / unit * unit;
+}
+
+// A rank's marks fill cache lines of their own: ranks that mark at the same time do not slow each other down.
+std::size_t row_bytes(const SegmentShape& shape) {
+  return rounded_up(shape.buckets * sizeof(std::uint64_t), kCacheLine);
+}
+
+struct Layout {
+  std::size_t ready, done, data, total;
+};
+Layout layout_of(const SegmentShape& shape, std::size_t header_bytes) {
+  Layout layout{};
+  layout.ready = rounded_up(header_bytes, kCacheLine);
+  layout.done = layout.ready + shape.ranks * row_bytes(shape);
+  layout.data = rounded_up(layout.done + shape.blocks * sizeof(std::uint64_t), kPage);
+  layout.total = layout.data + shape.data_bytes;
+  return layout;
+}
+
+template <class T>
+std::atomic_ref<T> atomic(T& value) {
+  static_assert(std::atomic_ref<T>::is_always_lock_free, "a lock would belong to one process");
+  return std::atomic_ref<T>(value);
+}
+
+int futex(std::uint32_t* word, int operation, std::uint32_t value, const timespec* until) {
+  return static_cast<int>(::syscall(SYS_futex, word, operation, value, until, nullptr, FUTEX_BITSET_MATCH_ANY));
+}
+
+}  // namespace
+
+struct Segment::Header {
+  std::uint64_t magic;
+  std::uint32_t version;
+  std::uint32_t reserved;
+  SegmentShape shape;
+  alignas(kCacheLine) std::uint32_t word;
+  std::uint32_t waiters;  // never too low; too high after a waiter was killed, which costs a system call for each mark
+  std::uint32_t generation;
+};
+
+Result<Segment> Segment::create(const SegmentShape& shape, std::uint32_t generation) {
+  if (!is_allowed(shape)) return fail(Errc::kUsage, "a segment of this shape is beyond all bounds");
+  auto memory = SharedMemory::create("tutti-segment", layout_of(shape, sizeof(Header)).total);
+  if (!memory) return std::move(memory).error();
+  auto* header = reinterpret_cast<Header*>(memory->bytes().data());
+  header->version = kVersion;
+  header->shape = shape;
+  header->generation = generation;
+  atomic(header->magic).store(kMagic, std::memory_order_release);
+  return Segment(*std::move(memory), shape);
+}
+
+Result<Segment> Segment::attach(int fd) {
+  auto memory = SharedMemory::attach(fd, sizeof(Header));
+  if (!memory) return std::move(memory).error();
+  auto* header = reinterpret_cast<Header*>(memory->bytes().data());
+  if (atomic(header->magic).load(std::memory_order_acquire) != kMagic) {
+    return fail(Errc::kBadData, "the shared memory is no segment of tutti's");
+  }
+  if (header->version != kVersion) {
+    return fail(Errc::kBadData, "the segment is of version " + std::to_string(header->version) + ", expected " +
+                                    std::to_string(kVersion));
+  }
+  const SegmentShape shape = header->shape;  // a copy, so that what was checked is what is used
+  if (!is_allowed(shape)) return fail(Errc::kBadData, "the segment's sizes are beyond all bounds");
+  const std::size_t expected = layout_of(shape, sizeof(Header)).total, found = memory->bytes().size();
+  if (found != expected) {
+    return fail(Errc::kBadData, "the segment holds " + std::to_string(found) + " bytes, expected " +
+                                    std::to_string(expected) + " for its sizes");
+  }
+  return Segment(*std::move(memory), shape);
+}
+
+Segment::Segment(SharedMemory memory, const SegmentShape& shape) : memory_(std::move(memory)), shape_(shape) {
+  const Layout layout = layout_of(shape_, sizeof(Header));
+  std::byte* base = memory_.bytes().data();
+  header_ = reinterpret_cast<Header*>(base);
+  ready_ = reinterpret_cast<std::uint64_t*>(base + layout.ready);
+  done_ = reinterpret_cast<std::uint64_t*>(base + layout.done);
+  data_ = memory_.bytes().subspan(layout.data);
+}
+
+std::uint32_t Segment::generation() const noexcept {
+  return atomic(header_->generation).load(std::memory_order_acquire);
+}
+
+void Segment::begin_generation(std::uint32_t generation) noexcept {
+  atomic(header_->generation).store(generation, std::memory_order_release);
+  atomic(header_->word).fetch_and(~0xffu);
+}
+
+std::uint64_t& Segment::ready_mark(std::uint32_t rank, std::uint32_t bucket) const noexcept {
+  TUTTI_ASSERT(rank < shape_.ranks && bucket < shape_.buckets, "a ready mark within the segment's shape");
+  return ready_[rank * (row_bytes(shape_) / sizeof(std::uint64_t)) + bucket];
+}
+
+std::uint64_t& Segment::done_mark(std::uint64_t block) const noexcept {
+  TUTTI_ASSERT(block < shape_.blocks, "a done mark within the segment's shape");
+  return done_[block];
+}
+
+void Segment::set_ready(std::uint32_t rank, std::uint32_t bucket, std::uint64_t step) noexcept {
+  atomic(ready_mark(rank, bucket)).store(step, std::memory_order_release);
+  wake_all();
+}
+
+std::uint64_t Segment::ready(std::uint32_t rank, std::uint32_t bucket) const noexcept {
+  return atomic(ready_mark(rank, bucket)).load(std::memory_order_acquire);
+}
+
+void Segment::set_done(std::uint64_t block, std::uint64_t step) noexcept {
+  atomic(done_mark(block)).store(step, std::memory_order_release);
+  wake_all();
+}
+
+std::uint64_t Segment::done(std::uint64_t block) const noexcept {
+  return atomic(done_mark(block)).load(std::memory_order_acquire);
+}
+
+std::uint32_t Segment::word() const noexcept {
+  return atomic(header_->word).load();
+}
+
+// The word changes before the waiters are counted, and a waiter counts itself before the system compares the word: one
+// of the two sees the other, so the system call is needed only where somebody sleeps.
+void Segment::wake_all() noexcept {
+  atomic(header_->word).fetch_add(kOneMark);
+  if (atomic(header_->waiters).load() != 0) futex(&header_->word, FUTEX_WAKE, INT_MAX, nullptr);
+}
+
+bool Segment::sleep(std::uint32_t seen, Deadline deadline) const noexcept {
+  const auto since_boot = deadline.time_since_epoch();  // of the monotonic clock, which the system call takes as it is
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_boot);
+  const timespec until{static_cast<time_t>(seconds.count()), static_cast<long>((since_boot - seconds).count())};
+  atomic(header_->waiters).fetch_add(1);
+  const bool timed_out = futex(&header_->word, FUTEX_WAIT_BITSET, seen, &until) != 0 && errno == ETIMEDOUT;
+  atomic(header_->waiters).fetch_sub(1);
+  return !timed_out;
+}
+
+void Segment::set_abort(std::uint8_t reason) noexcept {
+  TUTTI_ASSERT(reason != 0, "an abort has a reason");
+  std::uint32_t seen = word();
+  while (reason_in(seen) == 0 && !atomic(header_->word).compare_exchange_weak(seen, seen | reason)) {
+  }
+  wake_all();
+}
+
+}  // namespace tutti

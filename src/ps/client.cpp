@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ps/client.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "common/bounded_archive.h"
+#include "ps/chunk_plan.h"
+#include "ps/client_session.h"
+
+namespace tutti::ps {
+
+Result<std::unique_ptr<Client>> Client::connect(Loop& loop, Options options, const Clock& clock, EventSink& events,
+                                                Deadline deadline) {
+  const auto shards = static_cast<int>(options.shards.size());
+  std::unique_ptr<Client> client(new Client(loop, std::move(options), clock, events));
+  ClientSession& session = *client->session_;
+  TUTTI_TRY(session.pending().begin(ClientSession::kConnecting, shards));
+  loop.run([&] { session.connect(loop.context(), deadline - clock.now()); });
+  const auto connected = session.pending().wait(ClientSession::kConnecting, deadline);
+  if (!connected) return connected.error();
+  if (!*connected)
+    return fail(Errc::kTimeout, fmt::format("not all of the {} shards could be reached in time", shards));
+  return client;
+}
+
+Client::Client(Loop& loop, Options options, const Clock& clock, EventSink& events)
+    : loop_(loop),
+      options_(std::move(options)),
+      clock_(clock),
+      events_(events),
+      session_(std::make_shared<ClientSession>(options_.shards, options_.credentials, clock, events)) {}
+
+Client::~Client() {
+  loop_.run([&] { return session_->shut(); }).wait();
+}
+
+Result<> Client::open(Buckets buckets, Deadline deadline) {
+  ObjectTable table{buckets.object,
+                    buckets.number,
+                    options_.world_size,
+                    static_cast<std::int32_t>(options_.shards.size()),
+                    aligned_chunk_bytes(options_.chunk_bytes),
+                    std::move(buckets.specs)};
+  TUTTI_TRY(check(table));
+  if (encode(table).size() > kControlBytesMax) {
+    return fail(Errc::kUsage,
+                fmt::format("object {} has {} buckets: too many for one table", table.object, table.buckets.size()));
+  }
+  const std::uint32_t object = table.object;
+  close(object);
+  TUTTI_TRY(session_->pending().begin(object));
+  loop_.post([session = session_, table = std::move(table), memory = std::move(buckets.memory)]() mutable {
+    session->open(std::move(table), std::move(memory));
+  });
+  return await(object, deadline);
+}
+
+Result<> Client::start(std::uint32_t object, const Round& round, std::uint32_t bucket) {
+  TUTTI_TRY(session_->pending().begin(object));
+  const PeerIdentity& self = options_.credentials.self;
+  events_.record({clock_.now(), EventKind::kBucketReady, self.rank, self.generation, round.step, object, bucket, 0});
+  loop_.post([session = session_, object, round, bucket] { session->start(object, round, bucket); });
+  return {};
+}
+
+Result<> Client::poll() const {
+  return session_->pending().poll();
+}
+
+Result<> Client::finish(std::uint32_t object, Deadline deadline) {
+  return await(object, deadline);
+}
+
+// The shard is asked who is missing while a quarter of the time is left, so that the message of a timeout can name the
+// guilty rank without waiting beyond the deadline.
+Result<> Client::await(std::uint32_t object, Deadline deadline) {
+  Pending& pending = session_->pending();
+  const Duration left = deadline - clock_.now();
+  auto done = pending.wait(object, deadline - left / 4);
+  if (done.has_value() && !*done) {
+    loop_.post([session = session_, object] { session->ask(object); });
+    done = pending.wait(object, deadline);
+  }
+  if (!done) return done.error();
+  if (*done) return {};
+  const Failure late = fail(Errc::kTimeout, "the parameter server did not answer in time: " + pending.note(object));
+  pending.fail(late);
+  return late;
+}
+
+void Client::close(std::uint32_t object) {
+  loop_.run([&] { return session_->close(object); }).wait();
+}
+
+void Client::abort(const Failure& cause) noexcept {
+  session_->pending().fail(cause);
+}
+
+}  // namespace tutti::ps

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker's connections to all shards, shared by its objects: the training thread starts buckets and waits, the loop
+// does the rest.
+// Thread safety: any thread but the loop's. Verbs on one object belong to one thread; abort() to any.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/dtype.h"
+#include "common/event.h"
+#include "common/net/connection.h"
+#include "common/net/loop.h"
+#include "common/result.h"
+#include "ps/messages.h"
+
+namespace tutti::ps {
+
+class ClientSession;
+
+class Client {
+ public:
+  struct Options {
+    std::vector<Endpoint> shards;  ///< by index
+    Credentials credentials;       ///< self: this rank and the generation
+    int world_size = 1;
+    std::uint64_t chunk_bytes = 1u << 20;  ///< equal on all ranks
+  };
+  /// The buckets of one object. Equal on all ranks but for `memory`.
+  struct Buckets {
+    std::uint32_t object = 0;
+    std::uint32_t number = 0;  ///< of the plan
+    std::vector<BucketSpec> specs;
+    std::vector<std::byte*> memory;  ///< of each; stays until close() or the next open()
+  };
+
+  /// Connects to every shard. `loop`, `clock` and `events` outlive the client; `events` is called on the loop and on
+  /// the thread that starts buckets. Errors: kUnavailable, kAuthentication, kTimeout, naming the shard.
+  static Result<std::unique_ptr<Client>> connect(Loop& loop, Options options, const Clock& clock, EventSink& events,
+                                                 Deadline deadline);
+  /// Closes every connection at once.
+  ~Client();
+
+  /// Agrees on the buckets with every shard. Errors: kMismatch, with the first difference from the other ranks' table.
+  Result<> open(Buckets buckets, Deadline deadline);
+  /// The bucket's memory holds this rank's input: begin. Never waits. A misuse (ClientFsm::start) ends the next wait
+  /// with kUsage.
+  Result<> start(std::uint32_t object, const Round& round, std::uint32_t bucket);
+  /// The failure, once there is one.
+  Result<> poll() const;
+  /// Waits until every bucket of `object` that was started holds its result. kTimeout names the shard, the bucket and
+  /// the ranks that have not pushed; kPeerLost the shard. Every failure is final: no later wait succeeds.
+  Result<> finish(std::uint32_t object, Deadline deadline);
+  /// The object's memory is not touched any more.
+  void close(std::uint32_t object);
+  /// Ends every wait on every object, now and later, with `cause`, unless there was a failure before.
+  void abort(const Failure& cause) noexcept;
+
+ private:
+  Client(Loop& loop, Options options, const Clock& clock, EventSink& events);
+  Result<> await(std::uint32_t object, Deadline deadline);
+
+  Loop& loop_;
+  const Options options_;
+  const Clock& clock_;
+  EventSink& events_;
+  const std::shared_ptr<ClientSession> session_;
+};
+
+}  // namespace tutti::ps

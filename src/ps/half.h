@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// bfloat16 and float16 to float32 and back, rounding to nearest even, with the bits LibTorch gives. Written as
+// selections instead of branches, so that a loop around them becomes vector instructions on any processor. Thread
+// safety: functions without state.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace tutti::ps {
+
+inline float float_from_bfloat16(std::uint16_t bits) noexcept {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
+
+inline std::uint16_t bfloat16_from_float(float value) noexcept {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  // Half of the last place that is kept, less one where that place is even: a tie then goes to the even neighbour.
+  const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return static_cast<std::uint16_t>(is_nan ? 0x7fc0u : rounded);
+}
+
+inline float float_from_float16(std::uint16_t bits) noexcept {
+  const std::uint32_t sign = (bits & 0x8000u) << 16;
+  const std::uint32_t magnitude = bits & 0x7fffu;
+  constexpr std::uint32_t rebias = (127u - 15u) << 23;
+  const std::uint32_t normal = (magnitude << 13) + rebias;
+  const std::uint32_t infinite = normal + rebias;  // the largest exponent of the one is the largest of the other
+  // A subnormal is an integer times 2^-24: exact in float32.
+  const auto subnormal =
+      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);
+  const std::uint32_t finite = magnitude < 0x0400u ? subnormal : normal;
+  return std::bit_cast<float>(sign | (magnitude >= 0x7c00u ? infinite : finite));
+}
+
+inline std::uint16_t float16_from_float(float value) noexcept {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = (bits >> 16) & 0x8000u;
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  const std::uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - ((127u - 15u) << 23)) >> 13;
+  // Added to 0.5, whose last place is 2^-24, a value is rounded by the processor to the subnormals of float16.
+  const float small = std::bit_cast<float>(magnitude < 0x38800000u ? magnitude : 0u);
+  const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(small + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
+  const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
+  const std::uint32_t large = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;  // not a number, or beyond 65504
+  return static_cast<std::uint16_t>(sign | (magnitude >= 0x477ff000u ? large : finite));
+}
+
+}  // namespace tutti::ps

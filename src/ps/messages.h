@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What clients and shards say to each other besides tensor bytes. A client opens an object (one DataParallel) with its
+// table; then it pushes chunks and receives results. A push is identified by (generation, step, exchange, object, rank,
+// chunk), all in its header.
+//   kOpen    client -> shard   control: ObjectTable
+//   kOpened  shard -> client   control: Opened
+//   kPush    client -> shard   payload: this rank's chunk; none from a rank that only receives a broadcast
+//   kResult  shard -> client   payload: the reduced chunk
+//   kPush with kQuestion, answered by kResult with kQuestion   control: Missing
+// Thread safety: values.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/dtype.h"
+#include "common/net/frame.h"
+#include "common/result.h"
+
+namespace tutti::ps {
+
+/// A flag of kPush and kResult: instead of bytes, who has not pushed the chunk yet?
+inline constexpr std::uint16_t kQuestion = 1;
+
+inline constexpr std::uint32_t kObjectsMax = 1024;
+inline constexpr std::uint64_t kChunksMax = 1u << 20;
+
+/// One exchange of all buckets; a step may hold several.
+struct Round {
+  std::uint64_t step = 0;
+  std::uint16_t exchange = 0;
+  auto operator<=>(const Round&) const = default;
+};
+/// "step 12", "step 12 (exchange 1)"
+std::string describe(const Round& round);
+inline Round round_of(const FrameHeader& header) {
+  return {header.step, header.exchange};
+}
+
+/// What must be equal on all ranks: from it everybody computes the same chunks, their lengths and their shards.
+struct ObjectTable {
+  std::uint32_t object = 0;
+  std::uint32_t number = 0;  ///< of the plan: a higher one replaces a lower one
+  std::int32_t world_size = 1;
+  std::int32_t shards = 1;
+  std::uint64_t chunk_bytes = 1u << 20;
+  std::vector<BucketSpec> buckets;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(object, number, world_size, shards, chunk_bytes, buckets);
+  }
+  bool operator==(const ObjectTable&) const = default;
+};
+
+/// Refuses what no rank can mean, before anything is allocated for it: sizes beyond the limits, a reduction that its
+/// dtype does not have.
+Result<> check(const ObjectTable& table);
+/// "bucket 3 has 100 elements of F32, 101 of F32 were expected"; empty when they are equal.
+std::string first_difference(const ObjectTable& found, const ObjectTable& expected);
+
+/// The answer to an open: how many chunks may be on their way from this rank to this shard, or why it was refused.
+struct Opened {
+  std::uint32_t number = 0;
+  std::int32_t window_chunks = 0;
+  std::int32_t refused = 0;  ///< an Errc; 0: welcome
+  std::string why;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(number, window_chunks, refused, why);
+  }
+};
+
+/// The ranks of which a chunk set has no contribution.
+struct Missing {
+  std::vector<std::int32_t> ranks;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(ranks);
+  }
+};
+/// "rank 2", "ranks 0, 3"
+std::string describe_ranks(const std::vector<std::int32_t>& ranks);
+
+}  // namespace tutti::ps

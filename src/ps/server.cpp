@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ps/server.h"
+
+#include <future>
+#include <utility>
+#include <vector>
+
+#include "common/bounded_archive.h"
+#include "ps/live_connections.h"
+
+namespace tutti::ps {
+
+/// What of a server lives on the loop.
+class Server::Session final : public FrameSink, public std::enable_shared_from_this<Session> {
+ public:
+  Session(const ShardOptions& shard, const Clock& clock, EventSink& events, Logger log)
+      : shard_(shard),
+        machine_(shard),
+        clock_(clock),
+        events_(events),
+        log_(std::move(log)),
+        ranks_(static_cast<std::size_t>(shard.world_size)) {}
+
+  Result<Endpoint> listen(boost::asio::io_context& context, const Options& options);
+  std::shared_future<void> shut();
+  std::size_t buffer_bytes() const;
+
+  Result<std::span<std::byte>> payload_place(Connection& from, const FrameHeader& header,
+                                             std::span<const std::byte>) override;
+  Result<> on_frame(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
+                    std::span<std::byte> payload) override;
+  void on_closed(Connection& connection, const Failure& why) override;
+
+ private:
+  struct Rank {
+    std::shared_ptr<Connection> connection;  // null: none
+    std::shared_ptr<Connection> next;        // starts when `connection` has closed
+  };
+
+  void accept(std::shared_ptr<Connection> connection);
+  void start(std::shared_ptr<Connection> connection);
+  Rank& rank_of(const Connection& connection) { return ranks_[static_cast<std::size_t>(connection.peer().rank)]; }
+  Result<> open(Connection& from, const FrameHeader& header, std::span<const std::byte> control);
+  Result<> push(Connection& from, const FrameHeader& header, bool has_payload);
+  Result<> answer(Connection& from, const FrameHeader& question);
+  void send(ShardSend result);
+  void record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes);
+
+  const ShardOptions shard_;
+  ShardFsm machine_;
+  const Clock& clock_;
+  EventSink& events_;
+  const Logger log_;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::vector<Rank> ranks_;
+  LiveConnections live_;
+};
+
+Result<Endpoint> Server::Session::listen(boost::asio::io_context& context, const Options& options) {
+  auto acceptor = Acceptor::listen(context, options.listen, options.credentials, clock_, log_,
+                                   [weak = weak_from_this()](std::shared_ptr<Connection> connection) {
+                                     if (const auto self = weak.lock()) self->accept(std::move(connection));
+                                   });
+  if (!acceptor) return acceptor.error();
+  acceptor_ = std::move(*acceptor);
+  return acceptor_->endpoint();
+}
+
+void Server::Session::accept(std::shared_ptr<Connection> connection) {
+  const PeerIdentity& peer = connection->peer();
+  const bool is_rank = peer.role == Role::kWorker && peer.rank >= 0 && peer.rank < shard_.world_size;
+  if (live_.is_ending() || !is_rank || peer.generation != shard_.generation) {
+    log_.warning("refused {}: rank {} of generation {} is none of the {} ranks of generation {}",
+                 connection->peer_address(), peer.rank, peer.generation, shard_.world_size, shard_.generation);
+    return;
+  }
+  Rank& rank = rank_of(*connection);
+  if (!rank.connection) return start(std::move(connection));
+  // The rank has come again: its old connection is dead, whether this side has noticed or not. What was being received
+  // on it keeps its place until it has closed.
+  rank.next = std::move(connection);
+  rank.connection->close(true);
+}
+
+void Server::Session::start(std::shared_ptr<Connection> connection) {
+  Rank& rank = rank_of(*connection);
+  rank.connection = std::move(connection);
+  live_.opened();
+  rank.connection->start(*this);
+}
+
+Result<std::span<std::byte>> Server::Session::payload_place(Connection& from, const FrameHeader& header,
+                                                            std::span<const std::byte>) {
+  if (header.type != FrameType::kPush || header.flags != 0) {
+    return fail(Errc::kProtocol, "a payload was sent that no shard expects");
+  }
+  return machine_.place(from.peer().rank, header);
+}
+
+Result<> Server::Session::on_frame(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
+                                   std::span<std::byte> payload) {
+  if (header.type == FrameType::kOpen) return open(from, header, control);
+  if (header.type == FrameType::kPush && header.flags == 0) return push(from, header, !payload.empty());
+  if (header.type == FrameType::kPush && header.flags == kQuestion) return answer(from, header);
+  return fail(Errc::kProtocol, "a frame was sent that no shard expects");
+}
+
+// A refusal is told to the rank, whose own message then names the difference; the connection stays for its other
+// objects.
+Result<> Server::Session::open(Connection& from, const FrameHeader& header, std::span<const std::byte> control) {
+  auto table = decode<ObjectTable>(control);
+  if (!table) return table.error();
+  const int rank = from.peer().rank;
+  auto opened = machine_.open(rank, header, *table);
+  Opened reply = opened
+                     ? *opened
+                     : Opened{table->number, 0, static_cast<std::int32_t>(opened.error().code), opened.error().text()};
+  if (!opened) log_.warning("{}", reply.why);
+  FrameHeader frame = header;
+  frame.type = FrameType::kOpened;
+  frame.sender = static_cast<std::uint16_t>(shard_.index);
+  frame.object = table->object;
+  from.send(frame, encode(reply));
+  return {};
+}
+
+Result<> Server::Session::push(Connection& from, const FrameHeader& header, bool has_payload) {
+  const int rank = from.peer().rank;
+  if (!has_payload) {
+    const auto place = machine_.place(rank, header);
+    if (!place) return place.error();
+  }
+  auto step = machine_.pushed(rank, header);
+  if (!step) return step.error();
+  if (step->summed) record(EventKind::kChunkSummed, shard_.index, header, step->sends.front().bytes);
+  for (ShardSend& result : step->sends) send(std::move(result));
+  return {};
+}
+
+Result<> Server::Session::answer(Connection& from, const FrameHeader& question) {
+  const auto missing = machine_.answer(from.peer().rank, question);
+  if (!missing) return missing.error();
+  FrameHeader frame = question;
+  frame.type = FrameType::kResult;
+  frame.sender = static_cast<std::uint16_t>(shard_.index);
+  from.send(frame, encode(*missing));
+  return {};
+}
+
+void Server::Session::send(ShardSend result) {
+  const auto& to = ranks_[static_cast<std::size_t>(result.rank)].connection;
+  if (!to) return;  // the machine keeps the result for a rank that comes again
+  const std::span<const std::byte> bytes(result.result.get(), result.bytes);
+  to->send(result.header, {}, bytes, [keep = std::move(result.result)](bool) {});
+}
+
+void Server::Session::on_closed(Connection& connection, const Failure& why) {
+  const int number = connection.peer().rank;
+  machine_.lost(number);
+  if (why.code == Errc::kProtocol) record(EventKind::kFrameRefused, number, FrameHeader{}, 0);
+  Rank& rank = rank_of(connection);
+  rank.connection.reset();
+  live_.closed();
+  if (live_.is_ending()) return;
+  log_.warning("rank {} at {}: {}", number, connection.peer_address(), why.text());
+  if (rank.next) start(std::exchange(rank.next, nullptr));
+}
+
+std::shared_future<void> Server::Session::shut() {
+  if (acceptor_) acceptor_->close();
+  acceptor_.reset();
+  for (const Rank& rank : ranks_) {
+    if (rank.connection) rank.connection->close(true);
+  }
+  return live_.ending();
+}
+
+std::size_t Server::Session::buffer_bytes() const {
+  std::size_t bytes = 0;
+  for (std::uint32_t number = 0; number < kObjectsMax; ++number) {
+    const ShardObject* object = machine_.object(number);
+    if (object != nullptr) bytes += object->memory().allocated() * object->memory().buffer_bytes();
+  }
+  return bytes;
+}
+
+void Server::Session::record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes) {
+  events_.record({clock_.now(), kind, rank, shard_.generation, header.step, header.object, header.chunk, bytes});
+}
+
+Result<std::unique_ptr<Server>> Server::start(Loop& loop, Options options, const Clock& clock, EventSink& events,
+                                              Logger log) {
+  auto session = std::make_shared<Session>(options.shard, clock, events, std::move(log));
+  auto endpoint = loop.run([&] { return session->listen(loop.context(), options); });
+  if (!endpoint) return endpoint.error();
+  return std::unique_ptr<Server>(new Server(loop, std::move(session), *endpoint));
+}
+
+Server::Server(Loop& loop, std::shared_ptr<Session> session, Endpoint endpoint)
+    : loop_(loop), session_(std::move(session)), endpoint_(std::move(endpoint)) {}
+
+Server::~Server() {
+  loop_.run([&] { return session_->shut(); }).wait();
+}
+
+std::size_t Server::buffer_bytes() const {
+  return loop_.run([&] { return session_->buffer_bytes(); });
+}
+
+}  // namespace tutti::ps

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Asio shell around a shard: accepts the ranks, receives their chunks straight into the sets, sends results
+// straight from the sums.
+// Thread safety: start and destroy from any thread but the loop's, which must run until the server is destroyed.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/log.h"
+#include "common/net/connection.h"
+#include "common/net/loop.h"
+#include "common/result.h"
+#include "ps/shard_fsm.h"
+
+namespace tutti::ps {
+
+class Server {
+ public:
+  struct Options {
+    ShardOptions shard;
+    Acceptor::Options listen;
+    Credentials credentials;
+  };
+  /// `clock` and `events` outlive the server; `events` is called on the loop. Errors: those of Acceptor::listen.
+  static Result<std::unique_ptr<Server>> start(Loop& loop, Options options, const Clock& clock, EventSink& events,
+                                               Logger log);
+  /// Closes every connection at once.
+  ~Server();
+
+  Endpoint endpoint() const { return endpoint_; }
+  /// What its buffers take, used or kept for use: bounded by window, ranks and size of a chunk.
+  std::size_t buffer_bytes() const;
+
+ private:
+  class Session;
+  Server(Loop& loop, std::shared_ptr<Session> session, Endpoint endpoint);
+
+  Loop& loop_;
+  const std::shared_ptr<Session> session_;
+  const Endpoint endpoint_;
+};
+
+}  // namespace tutti::ps

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ps/server_main.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "common/control/member.h"
+#include "common/net/interfaces.h"
+#include "common/net/loop.h"
+#include "ps/server.h"
+
+namespace tutti::ps {
+
+namespace {
+
+/// The cause for which the run ended, from the loop to the main thread, which sleeps in poll.
+class RunEnd {
+ public:
+  RunEnd() : fd_(::eventfd(0, EFD_CLOEXEC)) {}
+  ~RunEnd() { ::close(fd_); }
+  RunEnd(const RunEnd&) = delete;
+  RunEnd& operator=(const RunEnd&) = delete;
+
+  void set(const Failure& cause) {
+    const std::lock_guard lock(mutex_);
+    cause_ = cause;
+    ::eventfd_write(fd_, 1);
+  }
+  std::optional<Failure> cause() const {
+    const std::lock_guard lock(mutex_);
+    return cause_;
+  }
+  int fd() const noexcept { return fd_; }
+
+ private:
+  const int fd_;
+  mutable std::mutex mutex_;
+  std::optional<Failure> cause_;  // guarded by mutex_
+};
+
+Credentials credentials_of(const Bootstrap& bootstrap) {
+  return {bootstrap.secret, bootstrap.job, {Role::kServer, bootstrap.rank, bootstrap.generation}};
+}
+
+Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, const Clock& clock, EventSink& events,
+                                       const Logger& log) {
+  const RunConfig& config = bootstrap.config;
+  const auto ports = parse_ports(config.ports);
+  if (!ports) return ports.error();
+  Server::Options options;
+  options.shard = {bootstrap.rank, config.shards, bootstrap.world_size, bootstrap.generation, config.window_chunks};
+  options.listen.address = bootstrap.address;
+  options.credentials = credentials_of(bootstrap);
+  Failure last = fail(Errc::kUnavailable, "no port to listen on");
+  for (const std::uint16_t port : *ports) {
+    options.listen.port = port;
+    auto server = Server::start(loop, options, clock, events, log);
+    if (server) return server;
+    last = std::move(server).error();
+    if (last.code != Errc::kUnavailable) break;
+  }
+  return last;
+}
+
+/// What the agent says is nothing; that it says no more is the end.
+bool is_at_end(int fd) {
+  std::array<char, 64> ignored;
+  const ssize_t read = ::read(fd, ignored.data(), ignored.size());
+  return read == 0 || (read < 0 && errno != EINTR && errno != EAGAIN);
+}
+
+void wait_for_end(const RunEnd& run_end, int agent_fd) {
+  std::array<pollfd, 2> watched{pollfd{run_end.fd(), POLLIN, 0},
+                                pollfd{agent_fd, POLLIN, 0}};  // poll skips a descriptor below zero
+  while (true) {
+    if (::poll(watched.data(), watched.size(), -1) < 0) continue;  // a signal came
+    if (watched[0].revents != 0) return;
+    if (watched[1].revents != 0 && is_at_end(agent_fd)) return;
+  }
+}
+
+}  // namespace
+
+std::string shard_key(int index) {
+  return fmt::format("shard/{}", index);
+}
+
+Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, EventSink& events, Logger log) {
+  if (bootstrap.rank >= bootstrap.config.shards) {
+    return fail(Errc::kConfig,
+                fmt::format("shard {} was started in a run of {} shards", bootstrap.rank, bootstrap.config.shards));
+  }
+  RunEnd run_end;
+  Loop loop;
+  const auto timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(bootstrap.config.timeout_s));
+  auto member = Member::join(
+      loop, {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size, timeout}, log);
+  if (!member) return member.error();
+  (*member)->on_abort([&run_end](const Failure& cause) { run_end.set(cause); });
+
+  auto server = listen(loop, bootstrap, clock, events, log);
+  if (!server) {
+    (*member)->report_failure(server.error());
+    return server.error();
+  }
+  TUTTI_TRY((*member)->set(shard_key(bootstrap.rank), (*server)->endpoint().text()));
+  log.info("serving at {}", (*server)->endpoint().text());
+  wait_for_end(run_end, agent_fd);
+
+  const auto cause = run_end.cause();
+  if (!cause || cause->code == Errc::kCancelled) return 0;
+  log.info("the run is over: {}", cause->text());
+  return exit_code(cause->code);
+}
+
+}  // namespace tutti::ps

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// A shard in reduce mode, without I/O: bulk-synchronous sums over complete sets of chunks. It holds nothing that
+// outlives the step but the results that some rank may not have received. Frames in (who sent them is proven by the
+// connection), sends out.
+// Thread safety: owned by one thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "common/net/frame.h"
+#include "common/result.h"
+#include "ps/messages.h"
+#include "ps/shard_object.h"
+
+namespace tutti::ps {
+
+struct ShardOptions {
+  int index = 0;  ///< which shard this is
+  int shards = 1;
+  int world_size = 1;
+  std::uint32_t generation = 1;  ///< frames of another are refused
+  int window_chunks = 8;         ///< credit of each rank for each object
+};
+
+class ShardFsm {
+ public:
+  explicit ShardFsm(ShardOptions options) : options_(options) {}
+
+  /// `rank` describes an object. The first one's table holds; another that differs is refused with kMismatch, naming
+  /// the first difference. A higher plan number replaces the object once no set waits for anybody.
+  Result<Opened> open(int rank, const FrameHeader& header, const ObjectTable& table);
+  /// Where the payload of a push goes; before a byte of it was read. kProtocol closes the connection it came on.
+  Result<std::span<std::byte>> place(int rank, const FrameHeader& push);
+  /// The push that was given its place last by `rank` is whole and its checksum holds.
+  Result<ShardStep> pushed(int rank, const FrameHeader& push);
+  /// Who has not pushed the chunk that the question names.
+  Result<Missing> answer(int rank, const FrameHeader& question) const;
+  /// The rank's connection is gone.
+  void lost(int rank);
+
+  /// Null when it is not open.
+  const ShardObject* object(std::uint32_t number) const;
+
+ private:
+  Result<> check_sender(int rank, const FrameHeader& header) const;
+  Result<> check_world(int rank, const ObjectTable& table) const;
+  Result<> agree(int rank, const ObjectTable& table);
+  Result<ShardObject*> opened_object(int rank, const FrameHeader& header);
+
+  const ShardOptions options_;
+  std::map<std::uint32_t, ShardObject> objects_;
+};
+
+}  // namespace tutti::ps

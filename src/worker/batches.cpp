@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tutti/batches.h"
+
+#include <fmt/format.h>
+
+#include "tutti/data_parallel.h"
+#include "tutti/error.h"
+#include "worker/data_parallel_impl.h"
+#include "worker/sharded_order.h"
+
+namespace tutti {
+
+using worker::DataParallelImpl;
+using worker::LastBatch;
+using worker::ShardedOrder;
+
+namespace {
+
+std::int64_t positive(std::int64_t value, const char* what) {
+  if (value > 0) return value;
+  throw UsageError(fmt::format("{} is {}, expected at least 1", what, value));
+}
+
+/// Ranks as the order of the data counts them: a process that takes several micro-batches in a step plays as many ranks in turn.
+int virtual_ranks(DataParallelImpl& parallel, std::int64_t micro_batches) {
+  return parallel.session().identity().world_size * static_cast<int>(positive(micro_batches, "micro_batches"));
+}
+
+}  // namespace
+
+struct BatchCursor::State {
+  State(DataParallel& of, std::size_t samples, std::int64_t per_rank_, std::int64_t epochs_, const BatchesOptions& options)
+      : parallel(of.impl()),
+        per_rank(positive(per_rank_, "the batch size")),
+        epochs(epochs_),
+        micro_batches(options.micro_batches()),
+        ranks(virtual_ranks(parallel, micro_batches)),
+        order(samples, static_cast<std::size_t>(per_rank), ranks, parallel.session().seed(),
+              options.drop_last() ? LastBatch::kDrop : LastBatch::kWrap) {
+    if (order.steps_per_epoch() == 0) {
+      throw UsageError(fmt::format("{} samples make no batch of {} on each of {} ranks", samples, per_rank, ranks));
+    }
+  }
+
+  int rank() const { return parallel.session().identity().rank * static_cast<int>(micro_batches) + static_cast<int>(micro); }
+  std::int64_t steps() const { return static_cast<std::int64_t>(order.steps_per_epoch()); }
+
+  DataParallelImpl& parallel;
+  const std::int64_t per_rank, epochs, micro_batches;
+  const int ranks;
+  ShardedOrder order;
+  std::int64_t ordered_epoch = -1;   // whose permutation `order` holds
+  std::int64_t micro = 0;
+  std::vector<std::size_t> indices;
+};
+
+BatchCursor::BatchCursor(DataParallel& parallel, std::size_t samples, std::int64_t per_rank, std::int64_t epochs, BatchesOptions options)
+    : state_(std::make_unique<State>(parallel, samples, per_rank, epochs, options)) {}
+BatchCursor::~BatchCursor() = default;
+BatchCursor::BatchCursor(BatchCursor&&) noexcept = default;
+
+bool BatchCursor::advance() {
+  State& s = *state_;
+  worker::DataPosition& at = s.parallel.position();
+  if (s.parallel.in_iteration()) {
+    s.parallel.end_iteration();
+    if (++s.micro == s.micro_batches) {
+      s.micro = 0;
+      s.parallel.session().progress().advance(at.epoch, s.epochs, at.step + 1, s.epochs * s.steps(),
+                                              static_cast<std::size_t>(s.per_rank * s.ranks));
+      s.parallel.end_step();
+      if (at.step_in_epoch == s.steps()) s.parallel.end_epoch();
+    }
+  }
+  if (at.epoch >= s.epochs) return false;
+  if (std::exchange(s.ordered_epoch, at.epoch) != at.epoch) s.order.begin_epoch(static_cast<std::uint64_t>(at.epoch));
+  s.indices = s.order.indices(static_cast<std::size_t>(at.step_in_epoch), s.rank());
+  return true;
+}
+
+void BatchCursor::begin_iteration() { state_->parallel.begin_iteration(state_->rank(), ends_step()); }
+
+const std::vector<std::size_t>& BatchCursor::indices() const noexcept { return state_->indices; }
+std::int64_t BatchCursor::epoch() const noexcept { return state_->parallel.position().epoch; }
+bool BatchCursor::begins_step() const noexcept { return state_->micro == 0; }
+bool BatchCursor::ends_step() const noexcept { return state_->micro + 1 == state_->micro_batches; }
+
+EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {}
+
+EpochScope::~EpochScope() {
+  // An exception on its way out leaves the position where it was.
+  if (std::uncaught_exceptions() == 0) parallel_.impl().end_epoch();
+}
+
+void EpochScope::begin_iteration() {
+  DataParallelImpl& parallel = parallel_.impl();
+  parallel.begin_iteration(parallel.session().identity().rank, /*last_micro_batch=*/true);
+}
+
+void EpochScope::end_iteration() {
+  parallel_.impl().end_iteration();
+  parallel_.impl().end_step();
+}
+
+ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples) : parallel_(&parallel), samples_(samples) {}
+ShardedSampler::~ShardedSampler() = default;
+ShardedSampler::ShardedSampler(ShardedSampler&&) noexcept = default;
+
+void ShardedSampler::reset(std::optional<std::size_t> new_size) {
+  samples_ = new_size.value_or(samples_);
+  step_ = static_cast<std::size_t>(parallel_->position().step_in_epoch);
+  order_.reset();
+}
+
+std::optional<std::vector<std::size_t>> ShardedSampler::next(std::size_t batch_size) {
+  const worker::Identity& identity = parallel_->session().identity();
+  if (!order_) {
+    order_ = std::make_unique<ShardedOrder>(samples_, batch_size, identity.world_size, parallel_->session().seed());
+    order_->begin_epoch(static_cast<std::uint64_t>(parallel_->position().epoch));
+  }
+  if (step_ >= order_->steps_per_epoch()) return std::nullopt;
+  return order_->indices(step_++, identity.rank);
+}
+
+}  // namespace tutti

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/data_parallel_impl.h"
+
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "tutti/error.h"
+#include "tutti/version.h"
+#include "worker/checkpoint.h"
+#include "worker/gradient_buckets.h"
+
+namespace tutti::worker {
+namespace {
+
+bool is_ignored(const DataParallelOptions& options, const std::string& name) {
+  return std::find(options.ignore().begin(), options.ignore().end(), name) != options.ignore().end();
+}
+
+/// Tensors under their first name: one that a model holds twice is exchanged once.
+std::vector<NamedTensor> distinct(const torch::OrderedDict<std::string, at::Tensor>& named, const DataParallelOptions& options) {
+  std::vector<NamedTensor> result;
+  std::unordered_set<const void*> seen;
+  for (const auto& item : named) {
+    if (!item.value().defined() || is_ignored(options, item.key())) continue;
+    if (seen.insert(item.value().unsafeGetTensorImpl()).second) result.push_back({item.key(), item.value()});
+  }
+  return result;
+}
+
+TableTensor describe_for_table(const NamedTensor& named) {
+  return {named.name, dtype_of(named.tensor, "tensor \"" + named.name + "\""), named.tensor.sizes().vec(), named.tensor.requires_grad()};
+}
+
+std::uint64_t or_configured(std::uint64_t own, std::uint64_t configured) { return own != 0 ? own : configured; }
+
+/// Collective. Every rank's `tensors`, equal in number, shapes and dtypes, become rank 0's: they travel through an exchange of their
+/// own, as gradients do.
+void broadcast_state(SessionImpl& session, const std::vector<at::Tensor>& tensors) {
+  BufferBuckets flat(tensors);
+  ExchangePlan plan{session.next_object(), 0, {}, {}};
+  for (std::size_t b = 0; b < flat.size(); ++b) {
+    plan.buckets.push_back(flat.spec(b));
+    plan.memory.push_back(flat.memory(b));
+  }
+  if (plan.buckets.empty()) return;
+
+  const auto exchange = session.make_exchange(plan.object);
+  session.attend(*exchange);
+  const auto run = [&]() -> Result<> {
+    TUTTI_TRY(exchange->open(std::move(plan), session.deadline()));
+    flat.gather();
+    for (std::size_t b = 0; b < flat.size(); ++b) TUTTI_TRY(exchange->start({}, static_cast<std::uint32_t>(b)));
+    return exchange->finish(session.deadline());
+  };
+  const Result<> result = run();
+  session.forget(*exchange);
+  session.check(result);
+  flat.scatter();
+}
+
+/// Collective. Raises kMismatch, naming the first rank whose hash is not rank 0's.
+void check_same_hash(SessionImpl& session, const std::string& hash) {
+  const auto hashes = session.check(session.member()->all_gather(hash, session.deadline()));
+  for (std::size_t rank = 1; rank < hashes.size(); ++rank) {
+    if (hashes[rank] == hashes[0]) continue;
+    session.raise(fail(Errc::kMismatch, fmt::format("rank {} starts with other parameters than rank 0 after they were broadcast: {} and {}",
+                                                    rank, hashes[rank], hashes[0])));
+  }
+}
+
+}  // namespace
+
+DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& module, std::vector<torch::optim::Optimizer*> optimizers,
+                                   DataParallelOptions options)
+    : session_(session), module_(module), optimizers_(std::move(optimizers)), options_(std::move(options)), object_(session.next_object()) {
+  state();   // refuses an optimizer whose state cannot be read
+  for (NamedTensor& named : distinct(module_.named_parameters(), options_)) {
+    if (!named.tensor.requires_grad()) frozen_.push_back(std::move(named));
+  }
+  if (session_.identity().world_size > 1) agree();
+  if (!session_.exchanges()) return;
+  exchange_ = session_.make_exchange(object_);
+  session_.attend(*exchange_);
+  adopt_rank_0();
+  make_reducer();
+}
+
+DataParallelImpl::~DataParallelImpl() {
+  reducer_.reset();
+  if (exchange_) session_.forget(*exchange_);
+}
+
+std::vector<NamedTensor> DataParallelImpl::trained_parameters() const {
+  std::vector<NamedTensor> trained = distinct(module_.named_parameters(), options_);
+  std::erase_if(trained, [](const NamedTensor& named) { return !named.tensor.requires_grad(); });
+  return trained;
+}
+
+std::vector<NamedTensor> DataParallelImpl::followed_buffers() const {
+  return options_.broadcast_buffers() ? distinct(module_.named_buffers(), options_) : std::vector<NamedTensor>{};
+}
+
+ParameterTable DataParallelImpl::table() const {
+  const RunConfig& config = session_.config();
+  ParameterTable table;
+  table.facts = {{"tutti", kVersion},
+                 {"LibTorch", TORCH_VERSION},
+                 {"processor capability", at::get_cpu_capability()},
+                 {"threads", std::to_string(session_.threads())},
+                 {"deterministic", config.deterministic ? "true" : "false"},
+                 {"seed", std::to_string(session_.seed())},
+                 {"exchange", std::string(session_.exchange_name())},
+                 {"reduction", options_.sum() ? "sum" : "average"},
+                 {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
+                 {"bucket_bytes_first", std::to_string(or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first))},
+                 {"number of optimizers", std::to_string(optimizers_.size())},
+                 {"object", std::to_string(object_)}};
+  for (const NamedTensor& named : distinct(module_.named_parameters(), options_)) table.parameters.push_back(describe_for_table(named));
+  for (const NamedTensor& named : distinct(module_.named_buffers(), options_)) {
+    table.buffers.push_back(describe_for_table(named));
+    table.buffers.back().trained = true;   // nothing a buffer could be frozen out of
+  }
+  return table;
+}
+
+void DataParallelImpl::agree() {
+  session_.check(agree_on(table(), *session_.member(), session_.identity().rank, session_.deadline()));
+}
+
+void DataParallelImpl::adopt_rank_0() {
+  std::vector<at::Tensor> tensors;
+  for (const NamedTensor& named : distinct(module_.named_parameters(), options_)) tensors.push_back(named.tensor);
+  for (const NamedTensor& named : distinct(module_.named_buffers(), options_)) tensors.push_back(named.tensor);
+  broadcast_state(session_, tensors);
+  if (options_.ignore().empty()) check_same_hash(session_, state().model_hash());
+}
+
+void DataParallelImpl::make_reducer() {
+  const RunConfig& config = session_.config();
+  ReducerOptions options;
+  options.name = fmt::format("model {}", object_);
+  options.object = object_;
+  options.rank = session_.identity().rank;
+  options.world_size = session_.identity().world_size;
+  options.reduction = options_.sum() ? Reduction::kSum : Reduction::kAverage;
+  options.limits = {or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max),
+                    or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first)};
+  options.overlap = options_.overlap();
+  reducer_ = std::make_unique<Reducer>(trained_parameters(), followed_buffers(), *exchange_, session_.backward_scope(), std::move(options),
+                                       session_.events(), session_.clock(), session_.logger());
+  session_.check(reducer_->open(session_.deadline()));
+}
+
+void DataParallelImpl::reloaded() {
+  if (!reducer_) return;
+  reducer_->accept_moved_parameters();
+  adopt_rank_0();
+}
+
+void DataParallelImpl::set_exchanging(bool exchanging) noexcept {
+  if (reducer_) reducer_->set_exchanging(exchanging);
+}
+
+void DataParallelImpl::begin_iteration(int rank, bool last_micro_batch) {
+  session_.begin_iteration(static_cast<std::uint64_t>(position_.step), rank);
+  in_iteration_ = true;
+  expects_exchange_ = reducer_ != nullptr && last_micro_batch;
+  if (!reducer_) return;
+  reducer_->set_exchanging(last_micro_batch);
+  reducer_->begin_step(static_cast<std::uint64_t>(position_.step));
+  exchanges_before_ = session_.exchange_count();
+}
+
+void DataParallelImpl::end_iteration() {
+  if (!in_iteration_) return;
+  in_iteration_ = false;
+  session_.end_iteration();
+  if (!expects_exchange_) return;
+  check_frozen();
+  if (session_.exchange_count() != exchanges_before_) return;
+  session_.raise(fail(Errc::kUsage, fmt::format("{}: step {} exchanged no gradient: backward() reached no parameter of the wrapped "
+                                                "model (is a copy of it trained?), or no_sync() was held",
+                                                session_.name(), position_.step)));
+}
+
+void DataParallelImpl::check_frozen() const {
+  for (const NamedTensor& named : frozen_) {
+    if (!named.tensor.requires_grad()) continue;
+    session_.raise(fail(Errc::kUsage, fmt::format("parameter \"{}\" was frozen when the model was wrapped and is trained now: its "
+                                                  "gradient would not be exchanged; unfreeze before DataParallel is constructed", named.name)));
+  }
+}
+
+void DataParallelImpl::end_epoch() {
+  const std::int64_t ended = position_.epoch++;
+  position_.step_in_epoch = 0;
+  for (const auto& f : at_end_of_epoch_) f(ended);
+}
+
+void DataParallelImpl::end_step() {
+  ++position_.step;
+  ++position_.step_in_epoch;
+  for (const auto& [n, f] : every_) {
+    if (position_.step % n == 0) f(position_.step);
+  }
+}
+
+Schedule& DataParallelImpl::schedule_of(void* scheduler, const char* what) {
+  const auto found = std::find_if(schedules_.begin(), schedules_.end(), [&](const Schedule& s) { return s.scheduler == scheduler; });
+  if (found == schedules_.end()) throw UsageError(std::string(what) + ": the scheduler was not registered with DataParallel::schedule()");
+  return *found;
+}
+
+}  // namespace tutti::worker
+
+namespace tutti {
+
+DataParallel::DataParallel(Session& session, torch::nn::Module& module, std::vector<torch::optim::Optimizer*> optimizers,
+                           DataParallelOptions options)
+    : impl_(std::make_unique<worker::DataParallelImpl>(session.impl(), module, std::move(optimizers), std::move(options))) {}
+
+DataParallel::~DataParallel() = default;
+
+ShardedSampler DataParallel::sampler(std::size_t samples) { return ShardedSampler(*impl_, samples); }
+
+DataParallel::NoSync::NoSync(DataParallel& parallel) : parallel_(parallel), before_(parallel.impl().exchanging()) {
+  parallel_.impl().set_exchanging(false);
+}
+DataParallel::NoSync::~NoSync() { parallel_.impl().set_exchanging(before_); }
+
+void DataParallel::schedule(torch::optim::LRScheduler& scheduler) {
+  impl_->schedules().push_back({&scheduler, [&scheduler](float) { scheduler.step(); }, {}});
+}
+
+void DataParallel::schedule(torch::optim::ReduceLROnPlateauScheduler& scheduler) {
+  impl_->schedules().push_back({&scheduler, [&scheduler](float metric) { scheduler.step(metric); }, {}});
+}
+
+void DataParallel::step(torch::optim::LRScheduler& scheduler) { impl_->schedule_of(&scheduler, "step").advance(0); }
+
+void DataParallel::step(torch::optim::ReduceLROnPlateauScheduler& scheduler, float metric) {
+  impl_->schedule_of(&scheduler, "step").advance(metric);
+}
+
+void DataParallel::at_end_of_epoch(std::function<void(std::int64_t)> f) { impl_->at_end_of_epoch(std::move(f)); }
+void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) { impl_->every(n, std::move(f)); }
+
+void DataParallel::save(const std::string& folder) { worker::save(*impl_, folder); }
+bool DataParallel::load(const std::string& folder) { return worker::load(*impl_, folder); }
+void DataParallel::reloaded() { impl_->reloaded(); }
+
+StateView DataParallel::state() const { return impl_->state(); }
+std::int64_t DataParallel::steps() const noexcept { return impl_->steps_done(); }
+std::int64_t DataParallel::epoch() const noexcept { return impl_->position().epoch; }
+
+}  // namespace tutti

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// worker: from the user's backward to averaged gradients. An Exchange turns the buckets of all ranks into their average (or sum, or
+// rank 0's bytes), in place. One Exchange for each DataParallel, so that several in a program never wait for each other's order.
+// Thread safety: all verbs on the training thread, but abort(), which any thread may call.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/dtype.h"
+#include "common/result.h"
+
+namespace tutti::worker {
+
+struct ExchangeTraits {
+  std::string_view name;         ///< "ps"
+  bool rank_ordered = false;     ///< sums run in rank order: equal bits for equal inputs, on every run and in every exchange that says so
+  bool in_place = true;          ///< an exchange that was aborted leaves its input untouched where this is false
+  bool cpu = true, cuda = false; ///< where the buckets may lie
+};
+
+/// The buckets of one DataParallel. Equal on all ranks but for `memory`.
+struct ExchangePlan {
+  std::uint32_t object = 0;            ///< order of construction in the program
+  std::uint32_t number = 0;            ///< of the plan: the measured one follows the first
+  std::vector<BucketSpec> buckets;
+  std::vector<std::byte*> memory;      ///< of each bucket; stays where it is until close or the next open
+};
+
+/// Which exchange this is: a step may hold several (GAN, accumulation without no_sync).
+struct ExchangeId {
+  std::uint64_t step = 0;
+  std::uint16_t index = 0;
+};
+
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  virtual ExchangeTraits traits() const noexcept = 0;
+  /// Collective. Agrees on `plan` with the other side; its memory must outlive the Exchange or the next open().
+  virtual Result<> open(ExchangePlan plan, Deadline deadline) = 0;
+  /// The bucket's memory holds this rank's input: begin. Buckets start in the plan's order, each once for each id. Never waits.
+  virtual Result<> start(const ExchangeId& id, std::uint32_t bucket) = 0;
+  /// Does what can be done without waiting. Called from every hook.
+  virtual Result<> poll() = 0;
+  /// Waits until every bucket that was started holds its result.
+  virtual Result<> finish(Deadline deadline) = 0;
+  /// Ends every wait, now and later, with `cause`. Idempotent.
+  virtual void abort(const Failure& cause) noexcept = 0;
+};
+
+}  // namespace tutti::worker

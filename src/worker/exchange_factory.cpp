@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/exchange_factory.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "ps/client.h"
+#include "worker/exchange_gloo.h"
+#include "worker/exchange_ps.h"
+#include "worker/session_impl.h"
+#ifdef TUTTI_WITH_MPI
+#include "worker/exchange_mpi.h"
+#endif
+#ifdef TUTTI_WITH_CUDA
+#include "worker/exchange_nccl.h"
+#endif
+
+namespace tutti::worker {
+namespace {
+
+std::string by_default(const RunConfig& config, const Identity& identity, bool on_gpu) {
+  if (identity.world_size == 1) return "local";
+  if (on_gpu) return "nccl";
+  if (identity.way == Way::kEmbedded) return "mpi";
+  return config.shards > 0 ? "ps" : "gloo";
+}
+
+Failure cannot(std::string_view exchange, std::string_view why) {
+  return fail(Errc::kConfig, fmt::format("exchange = \"{}\": {}", exchange, why));
+}
+
+}  // namespace
+
+Result<std::string> choose(const RunConfig& config, const Identity& identity, bool on_gpu) {
+  const std::string name = config.exchange == "auto" ? by_default(config, identity, on_gpu) : config.exchange;
+  if (identity.way == Way::kAlone && name != "local") return cannot(name, "a process alone has nobody to exchange with; start it with mpirun or tutti run");
+  if (name == "local" && identity.world_size > 1) return cannot(name, fmt::format("there are {} ranks, and local exchanges nothing", identity.world_size));
+  if (name == "ps" && identity.way != Way::kManaged) return cannot(name, "the parameter server's shards are started by `tutti run`");
+  if (name == "ps" && config.shards < 1) return cannot(name, "shards is 0");
+  if (name == "mpi" && identity.way != Way::kEmbedded) return cannot(name, "workers of `tutti run` are no MPI ranks; use ps or gloo, or mpirun ./train");
+#ifndef TUTTI_WITH_MPI
+  if (name == "mpi") return cannot(name, "tutti was built without MPI");
+#endif
+#ifndef TUTTI_WITH_CUDA
+  if (name == "nccl") return cannot(name, "tutti was built without CUDA (TUTTI_WITH_CUDA)");
+#endif
+  return name;
+}
+
+Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
+  const std::string_view name = session.exchange_name();
+  if (name == "ps") return make_ps_exchange(session.shards());
+#ifdef TUTTI_WITH_MPI
+  if (name == "mpi") return make_mpi_exchange(*session.mpi());
+#endif
+#ifdef TUTTI_WITH_CUDA
+  if (name == "nccl") return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
+#endif
+  if (name == "gloo") {
+    return make_gloo_exchange(*session.member(), session.identity(), object, session.clock(), session.deadline() - session.clock().now());
+  }
+  return fail(Errc::kInternal, fmt::format("no exchange is made for \"{}\"", name));
+}
+
+Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
+  const Identity& identity = session.identity();
+  ps::Client::Options options;
+  options.credentials = {session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
+  options.world_size = identity.world_size;
+  options.chunk_bytes = session.config().chunk_bytes;
+  for (int shard = 0; shard < session.config().shards; ++shard) {
+    auto text = session.member()->get(fmt::format("shard/{}", shard), session.deadline());
+    if (!text) return std::move(text).error().wrap(fmt::format("shard {} told nobody where it listens", shard));
+    auto endpoint = parse_endpoint(*text);
+    TUTTI_TRY(endpoint);
+    options.shards.push_back(std::move(*endpoint));
+  }
+  return ps::Client::connect(*session.loop(), std::move(options), session.clock(), session.events(), session.deadline());
+}
+
+}  // namespace tutti::worker

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/reducer.h"
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <utility>
+
+#include "tutti/error.h"
+#include "worker/backward_scope.h"
+
+namespace tutti::worker {
+namespace {
+
+std::vector<at::Tensor> tensors_of(const std::vector<NamedTensor>& named) {
+  std::vector<at::Tensor> tensors;
+  for (const NamedTensor& entry : named) tensors.push_back(entry.tensor);
+  return tensors;
+}
+
+std::vector<PlannedParameter> to_plan(const std::vector<NamedTensor>& named) {
+  std::vector<PlannedParameter> planned;
+  for (const auto& [name, tensor] : named) {
+    const DType dtype = dtype_of(tensor, fmt::format("parameter \"{}\"", name));
+    planned.push_back({name, dtype, tensor.is_cuda() ? tensor.get_device() : -1, static_cast<std::uint64_t>(tensor.numel())});
+  }
+  return planned;
+}
+
+}  // namespace
+
+/// Fires when autograd has accumulated into a parameter's gradient.
+class Reducer::Hook final : public torch::autograd::PostAccumulateGradHook {
+ public:
+  Hook(Reducer& reducer, std::size_t parameter) : reducer_(reducer), parameter_(parameter) {}
+  void operator()(const at::Tensor&) override { reducer_.on_gradient(parameter_); }
+
+ private:
+  Reducer& reducer_;
+  const std::size_t parameter_;
+};
+
+Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange, BackwardScope& scope,
+                 ReducerOptions options, EventSink& events, const Clock& clock, Logger log)
+    : buckets_(plan_buckets(to_plan(parameters), options.limits), tensors_of(parameters)),
+      buffers_(tensors_of(buffers)),
+      exchange_(exchange),
+      scope_(scope),
+      options_(std::move(options)),
+      events_(events),
+      clock_(clock),
+      log_(std::move(log)),
+      missing_(buckets_.size()),
+      presence_(parameters.size()) {
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    auto& [name, tensor] = parameters[p];
+    parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), buckets_.bucket_of(p), false, false});
+  }
+  reset();
+  set_hooks();
+}
+
+Reducer::~Reducer() {
+  remove_hooks();
+  scope_.forget(*this);
+}
+
+void Reducer::set_hooks() {
+  for (const Parameter& parameter : parameters_) {
+    if (!torch::autograd::impl::post_acc_grad_hooks(parameter.tensor)) continue;
+    throw UsageError(fmt::format("parameter \"{}\" has a gradient hook already: the module was wrapped twice, or a hook of the "
+                                 "program's own would be lost", parameter.name));
+  }
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    torch::autograd::impl::set_post_acc_grad_hooks(parameters_[p].tensor, std::make_unique<Hook>(*this, p));
+  }
+}
+
+void Reducer::remove_hooks() noexcept {
+  for (const Parameter& parameter : parameters_) torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
+}
+
+Result<> Reducer::open(Deadline deadline) {
+  ExchangePlan plan{options_.object, 0, {}, {}};
+  const auto add = [&plan](const BucketSpec& spec, std::byte* memory) {
+    plan.buckets.push_back(spec);
+    plan.memory.push_back(memory);
+  };
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    add({buckets_.plan(b).dtype, options_.reduction, buckets_.plan(b).elements}, buckets_.memory(b));
+  }
+  add({DType::kFloat32, Reduction::kSum, presence_.size()}, reinterpret_cast<std::byte*>(presence_.data()));
+  for (std::size_t b = 0; b < buffers_.size(); ++b) add(buffers_.spec(b), buffers_.memory(b));
+  return exchange_.open(std::move(plan), deadline);
+}
+
+void Reducer::begin_step(std::uint64_t step) noexcept {
+  stepped_by_iteration_ = true;
+  id_ = {step, 0};
+}
+
+void Reducer::accept_moved_parameters() {
+  if (exchanges_ > 0) throw UsageError("the model's parameters were loaded or moved after the first step");
+  for (Parameter& parameter : parameters_) parameter.data = parameter.tensor.const_data_ptr();
+}
+
+void Reducer::on_gradient(std::size_t p) {
+  if (!exchanging_) return;
+  scope_.enter(*this);
+  if (!active_) {
+    active_ = true;
+    record(EventKind::kBackwardFirstHook);
+  }
+  Parameter& parameter = parameters_[p];
+  check_unchanged(parameter);
+  if (parameter.ready && parameter.bucket < next_to_start_) {
+    throw UsageError(fmt::format("parameter \"{}\" got a second gradient in one backward after its bucket was sent, as when it is used "
+                                 "both inside and outside a checkpointed part; construct DataParallel with overlap(false)",
+                                 parameter.name));
+  }
+  put_into_bucket(p);
+  start_ready_buckets();
+  if (auto polled = exchange_.poll(); !polled && !failure_) failure_ = polled.error();
+}
+
+void Reducer::check_unchanged(const Parameter& parameter) const {
+  const at::Tensor& planned = buckets_.gradient(static_cast<std::size_t>(&parameter - parameters_.data()));
+  const at::Tensor& tensor = parameter.tensor;
+  if (tensor.const_data_ptr() == parameter.data && tensor.scalar_type() == planned.scalar_type() && tensor.device() == planned.device()) {
+    return;
+  }
+  throw UsageError(fmt::format("parameter \"{}\" was {} on {} when the model was wrapped and is {} on {} in other memory now: move or "
+                               "convert the model before DataParallel is constructed, and load into it through "
+                               "DataParallel::reloaded()", parameter.name, c10::toString(planned.scalar_type()), planned.device().str(),
+                               c10::toString(tensor.scalar_type()), tensor.device().str()));
+}
+
+void Reducer::put_into_bucket(std::size_t p) {
+  Parameter& parameter = parameters_[p];
+  at::Tensor& gradient = parameter.tensor.mutable_grad();
+  if (!gradient.is_same(buckets_.gradient(p))) {
+    buckets_.take(p, gradient);
+    gradient = buckets_.gradient(p);
+  }
+  presence_[p] = 1;
+  if (std::exchange(parameter.ready, true)) return;
+  if (--missing_[parameter.bucket] == 0) record(EventKind::kBucketReady, parameter.bucket);
+}
+
+void Reducer::start_ready_buckets() {
+  if (!options_.overlap) return;
+  while (next_to_start_ < missing_.size() && missing_[next_to_start_] == 0) start_bucket(next_to_start_++);
+}
+
+void Reducer::start_bucket(std::uint32_t bucket) {
+  if (failure_) return;
+  if (auto started = exchange_.start(id_, bucket); !started) failure_ = started.error();
+}
+
+void Reducer::collect_the_rest() {
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    Parameter& parameter = parameters_[p];
+    if (parameter.ready) continue;
+    // Defined without a hook in this backward: it was accumulated under no_sync.
+    if (parameter.tensor.grad().defined()) {
+      put_into_bucket(p);
+      continue;
+    }
+    buckets_.take_nothing(p);
+    presence_[p] = 0;
+    parameter.ready = true;
+    --missing_[parameter.bucket];
+  }
+}
+
+Result<> Reducer::finish(Deadline deadline) {
+  record(EventKind::kBackwardLastHook);
+  collect_the_rest();
+  buffers_.gather();
+  const auto all = static_cast<std::uint32_t>(buckets_.size() + 1 + buffers_.size());
+  while (next_to_start_ < all) start_bucket(next_to_start_++);
+  if (failure_) return *failure_;
+  TUTTI_TRY(exchange_.finish(deadline));
+  adopt_results();
+  record(EventKind::kExchangeDone, 0, buckets_.bytes());
+  ++exchanges_;
+  if (stepped_by_iteration_) ++id_.index;
+  else ++id_.step;
+  reset();
+  return {};
+}
+
+void Reducer::adopt_results() {
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    Parameter& parameter = parameters_[p];
+    at::Tensor& gradient = parameter.tensor.mutable_grad();
+    const bool ours = gradient.defined();
+    if (presence_[p] == 0) {
+      gradient.reset();
+    } else if (!ours) {
+      gradient = buckets_.gradient(p);
+      if (!std::exchange(parameter.told_missing, true)) {
+        log_.warning("{}: parameter \"{}\" got no gradient on rank {} at step {}, but on another rank: it counts as zeros", options_.name,
+                     parameter.name, options_.rank, id_.step);
+      }
+    }
+  }
+  buffers_.scatter();
+}
+
+bool Reducer::reset() noexcept {
+  const bool part_was_sent = next_to_start_ > 0;
+  for (std::size_t b = 0; b < buckets_.size(); ++b) missing_[b] = static_cast<std::uint32_t>(buckets_.plan(b).entries.size());
+  for (Parameter& parameter : parameters_) parameter.ready = false;
+  next_to_start_ = 0;
+  active_ = false;
+  failure_.reset();
+  return part_was_sent;
+}
+
+void Reducer::record(EventKind kind, std::uint32_t bucket, std::uint64_t bytes) const noexcept {
+  events_.record({clock_.now(), kind, options_.rank, 0, id_.step, options_.object, bucket, bytes});
+}
+
+}  // namespace tutti::worker

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// From backward to averaged gradients, for one model. Gradients live permanently in flat buckets: param.grad() shares the bucket's
+// storage, and is no autograd view of it (LibTorch's zero_grad() throws on views). Backward finishes a parameter -> its hook puts the
+// gradient into its bucket -> a full bucket starts its exchange -> at the end of backward the rest starts and all is waited for.
+//
+// A parameter without a gradient on this rank contributes -0.0, the one number that changes no sum, not even in the sign of a zero.
+// Which parameters had a gradient anywhere travels as one more bucket of one number each; one that nobody had stays undefined.
+// Thread safety: the thread that calls backward; another one inside at the same time is an error.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/event.h"
+#include "common/log.h"
+#include "worker/bucket_plan.h"
+#include "worker/exchange.h"
+#include "worker/gradient_buckets.h"
+
+namespace tutti::worker {
+
+class BackwardScope;
+
+struct ReducerOptions {
+  std::string name;                  ///< "model 0", for messages
+  std::uint32_t object = 0;
+  int rank = 0, world_size = 1;
+  Reduction reduction = Reduction::kAverage;
+  BucketLimits limits;
+  bool overlap = true;               ///< false: every bucket starts at the end of backward
+};
+
+/// A tensor of the model, by its dotted name.
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+class Reducer {
+ public:
+  /// `parameters` are those that require a gradient, each tensor once; `buffers` follow rank 0's after each exchange. Everything
+  /// handed in by reference outlives the Reducer. Throws UsageError where a parameter has a hook already.
+  Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange, BackwardScope& scope,
+          ReducerOptions options, EventSink& events, const Clock& clock, Logger log);
+  /// Takes the hooks away; gradients stay where they are.
+  ~Reducer();
+  Reducer(const Reducer&) = delete;
+  Reducer& operator=(const Reducer&) = delete;
+
+  /// Tells the other side the plan. Collective.
+  Result<> open(Deadline deadline);
+  /// Whether backwards exchange (no_sync: false).
+  void set_exchanging(bool exchanging) noexcept { exchanging_ = exchanging; }
+  bool exchanging() const noexcept { return exchanging_; }
+  /// The step that the next exchange belongs to; exchanges within it are counted from 0.
+  void begin_step(std::uint64_t step) noexcept;
+  std::uint64_t exchanges() const noexcept { return exchanges_; }
+  std::uint32_t object() const noexcept { return options_.object; }
+  /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
+  void accept_moved_parameters();
+  std::uint64_t gradient_bytes() const noexcept { return buckets_.bytes(); }
+
+  // --- called by the hooks and the scope
+  void on_gradient(std::size_t parameter);
+  /// Starts what has not started and waits for all of it. Errors are failures of the exchange.
+  Result<> finish(Deadline deadline);
+  /// Forgets a backward that ended by an exception; true if a part of it was already on its way to the others.
+  bool reset() noexcept;
+
+ private:
+  struct Parameter {
+    std::string name;
+    at::Tensor tensor;
+    const void* data = nullptr;      ///< where the tensor's memory was when it was wrapped
+    std::uint32_t bucket = 0;
+    bool ready = false;              ///< its gradient of this backward lies in the bucket
+    bool told_missing = false;
+  };
+  class Hook;
+
+  void set_hooks();
+  void remove_hooks() noexcept;
+  void check_unchanged(const Parameter& parameter) const;
+  void put_into_bucket(std::size_t parameter);
+  void start_ready_buckets();
+  void start_bucket(std::uint32_t bucket);
+  void collect_the_rest();
+  void adopt_results();
+  void record(EventKind kind, std::uint32_t bucket = 0, std::uint64_t bytes = 0) const noexcept;
+
+  // constant after construction
+  std::vector<Parameter> parameters_;
+  GradientBuckets buckets_;
+  BufferBuckets buffers_;
+  Exchange& exchange_;
+  BackwardScope& scope_;
+  const ReducerOptions options_;
+  EventSink& events_;
+  const Clock& clock_;
+  const Logger log_;
+
+  // owned by the thread that calls backward
+  std::vector<std::uint32_t> missing_;   ///< by bucket: entries not yet in it
+  std::vector<float> presence_;          ///< by parameter: 1 where this rank has a gradient; its own bucket
+  std::uint32_t next_to_start_ = 0;
+  bool active_ = false;                  ///< between the first hook of an exchanging backward and its end
+  bool exchanging_ = true;
+  ExchangeId id_;
+  bool stepped_by_iteration_ = false;
+  std::uint64_t exchanges_ = 0;
+  std::optional<Failure> failure_;       ///< of a start inside a hook; told at the end of backward
+};
+
+}  // namespace tutti::worker

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/session_impl.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <thread>
+
+#include "ps/client.h"
+#include "tutti/error.h"
+#include "worker/exchange_factory.h"
+#include "worker/sharded_order.h"
+#ifdef TUTTI_WITH_MPI
+#include "common/mpi/mpi_world.h"
+#endif
+
+namespace tutti::worker {
+namespace {
+
+Duration seconds(double s) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s)); }
+
+Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock, Logger& log) {
+  auto meeting = meet(environment, std::move(mpi), clock, log);
+  if (!meeting) tutti::raise(meeting.error());
+  return std::move(*meeting);
+}
+
+Progress::Print print_to_stdout() {
+  return [](const std::string& line) {
+    std::fprintf(stdout, "%s\n", line.c_str());
+    std::fflush(stdout);
+  };
+}
+
+}  // namespace
+
+SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const TorchSettings& torch)
+    : torch_(torch),
+      log_(Logger::to_stderr("tutti")),
+      meeting_(meet_or_raise(environment, std::move(mpi), clock_, log_)),
+      exceptions_at_start_(std::uncaught_exceptions()),
+      scope_({[this] { return deadline(); }, [this] { ++exchange_count_; },
+              [this] {
+                if (member() == nullptr) return;
+                member()->report_failure(fail(Errc::kInternal, fmt::format("{}: backward() of step {} ended by an exception after a part of "
+                                                                           "its gradients was sent", name(), step_)));
+              },
+              [this](const Failure& failure) { raise(failure); }}),
+      progress_(clock_, seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
+  if (!config().trace.empty()) {
+    trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace : fmt::format("{}.rank{}", config().trace, identity().rank)));
+  }
+  set_up_torch(environment);
+  choose_exchange();
+  if (member() != nullptr) member()->on_abort([this](const Failure& cause) { abort(cause); });
+}
+
+SessionImpl::~SessionImpl() {
+  leave();
+  shards_.reset();
+  if (trace_ == nullptr) return;
+  if (auto closed = trace_->close(); !closed) log_.warning("{}", closed.error().text());
+}
+
+void SessionImpl::set_up_torch(const Environment& environment) {
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (config().threads > 0) torch_.set_threads(config().threads);
+  else if (!environment.contains("OMP_NUM_THREADS")) torch_.set_threads(std::max(1, cores / identity().local_size));
+  torch_.set_seed(mix(seed(), 0, 0));   // the same model on every rank even before rank 0's is sent
+  if (config().deterministic) torch_.set_deterministic();
+}
+
+void SessionImpl::choose_exchange() {
+  auto chosen = choose(config(), identity(), on_gpu());
+  if (!chosen) raise(chosen.error());
+  exchange_name_ = *chosen;
+  if (identity().rank == 0 && (exchange_name_ == "gloo" || exchange_name_ == "mpi" || exchange_name_ == "nccl")) {
+    log_.info("exchange {} runs on {} without proof of the job's secret", exchange_name_, identity().address);
+  }
+}
+
+std::string SessionImpl::name() const { return fmt::format("rank {} on {}", identity().rank, identity().host); }
+
+Deadline SessionImpl::deadline() const { return clock_.now() + seconds(config().timeout_s); }
+
+ps::Client& SessionImpl::shards() {
+  if (shards_) return *shards_;
+  shards_ = check(connect_to_shards(*this));
+  return *shards_;
+}
+
+std::unique_ptr<Exchange> SessionImpl::make_exchange(std::uint32_t object) { return check(tutti::worker::make_exchange(*this, object)); }
+
+void SessionImpl::attend(Exchange& exchange) {
+  const std::lock_guard lock(mutex_);
+  attended_.push_back(&exchange);
+  if (aborted_) exchange.abort(*aborted_);
+}
+
+void SessionImpl::forget(Exchange& exchange) noexcept {
+  const std::lock_guard lock(mutex_);
+  std::erase(attended_, &exchange);
+}
+
+void SessionImpl::abort(const Failure& cause) {
+  const std::lock_guard lock(mutex_);
+  aborted_ = cause;
+  for (Exchange* exchange : attended_) exchange->abort(cause);
+}
+
+void SessionImpl::begin_iteration(std::uint64_t step, int rank) {
+  step_ = step;
+  if (meeting_.status) meeting_.status->set_step(step);
+  if (member() != nullptr) member()->progress(step);
+  events().record({clock_.now(), EventKind::kIterationBegin, identity().rank, 0, step, 0, 0, 0});
+  torch_.set_seed(mix(seed(), step + 1, static_cast<std::uint64_t>(rank)));
+}
+
+void SessionImpl::end_iteration() {
+  events().record({clock_.now(), EventKind::kIterationEnd, identity().rank, 0, step_, 0, 0, 0});
+}
+
+void SessionImpl::raise(const Failure& failure) {
+  std::optional<Failure> cause;
+  {
+    const std::lock_guard lock(mutex_);
+    cause = aborted_;
+  }
+  // What the run ended of is the cause of whatever fails here afterwards.
+  if (cause) tutti::raise(*cause);
+  if (member() != nullptr) member()->report_failure(failure);
+  tutti::raise(failure);
+}
+
+void SessionImpl::end_process(int exit_code, std::string_view what) noexcept {
+  const bool told_already = member() != nullptr && member()->aborted().has_value();
+  if (!told_already) {
+    std::fprintf(stderr, "tutti: %.*s\n", static_cast<int>(what.size()), what.data());
+    if (member() != nullptr) member()->report_failure(fail(Errc::kInternal, std::string(what)));
+  }
+  std::fflush(nullptr);
+  ::_exit(exit_code);
+}
+
+void SessionImpl::leave() noexcept {
+  if (member() == nullptr || std::uncaught_exceptions() > exceptions_at_start_) return;
+  if (auto left = member()->leave(deadline()); !left) {
+    // A destructor cannot throw: the run's end is told the way an uncaught error is.
+    end_process(exit_code(left.error().code), left.error().text());
+  }
+}
+
+}  // namespace tutti::worker

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a Session holds: this process' membership, the exchanges of its models, and how a failure becomes the exception a user sees.
+// Thread safety: the training thread, but abort(), which the loop calls.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/log.h"
+#include "common/trace_file.h"
+#include "worker/backward_scope.h"
+#include "worker/exchange.h"
+#include "worker/progress.h"
+#include "worker/rendezvous.h"
+
+namespace tutti::ps {
+class Client;
+}
+
+namespace tutti::worker {
+
+/// State of the program's own that belongs into checkpoints.
+struct UserState {
+  std::string name;
+  std::function<void(std::ostream&)> save;
+  std::function<void(std::istream&)> load;
+};
+
+/// LibTorch's settings of the whole process, handed in so that this class needs no LibTorch.
+struct TorchSettings {
+  bool (*has_gpu)();
+  int (*threads)();
+  void (*set_threads)(int);
+  void (*set_seed)(std::uint64_t);
+  void (*set_deterministic)();
+};
+
+class SessionImpl {
+ public:
+  /// `mpi` is the user's communicator, or null. Throws what meet() fails with.
+  SessionImpl(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const TorchSettings& torch);
+  ~SessionImpl();
+
+  const Identity& identity() const noexcept { return meeting_.identity; }
+  const RunConfig& config() const noexcept { return meeting_.config; }
+  Member* member() noexcept { return meeting_.member.get(); }
+  MpiWorld* mpi() noexcept { return meeting_.mpi.get(); }
+  Loop* loop() noexcept { return meeting_.loop.get(); }
+  const Rendezvous& meeting() const noexcept { return meeting_; }
+  std::string name() const;
+  const Logger& logger() const noexcept { return log_; }
+  const Clock& clock() const noexcept { return clock_; }
+  EventSink& events() noexcept { return trace_ ? static_cast<EventSink&>(*trace_) : nothing_; }
+  Deadline deadline() const;
+  std::uint64_t seed() const noexcept { return config().seed; }
+  int threads() const { return torch_.threads(); }
+  bool on_gpu() const { return torch_.has_gpu(); }
+
+  // --- exchanges
+  std::string_view exchange_name() const noexcept { return exchange_name_; }
+  /// Whether gradients travel at all: `local` sets no hooks.
+  bool exchanges() const noexcept { return exchange_name_ != "local"; }
+  /// The connections to the parameter server, made when first asked for.
+  ps::Client& shards();
+  std::unique_ptr<Exchange> make_exchange(std::uint32_t object);
+  std::uint32_t next_object() noexcept { return objects_++; }
+  void attend(Exchange& exchange);    ///< until forget(): an abort of the run ends its waits
+  void forget(Exchange& exchange) noexcept;
+  BackwardScope& backward_scope() noexcept { return scope_; }
+  /// Backwards of any model that exchanged so far.
+  std::uint64_t exchange_count() const noexcept { return exchange_count_; }
+
+  // --- iterations
+  /// The step is known to the others from here on, and random numbers are those of (seed, step, rank). `rank` is not this process' where
+  /// one plays several in turn.
+  void begin_iteration(std::uint64_t step, int rank);
+  void end_iteration();
+  std::uint64_t step() const noexcept { return step_; }
+  Progress& progress() noexcept { return progress_; }
+  std::vector<UserState>& user_states() noexcept { return user_states_; }
+
+  // --- failures
+  /// Tells the coordinator where the failure is this rank's own, then throws its public exception.
+  [[noreturn]] void raise(const Failure& failure);
+  void check(const Result<>& result) { if (!result) raise(result.error()); }
+  template <class T>
+  T check(Result<T> result) {
+    if (!result) raise(result.error());
+    return std::move(*result);
+  }
+  /// One line on stderr unless another rank's failure was the cause, then the process ends with the exit code. For uncaught errors.
+  [[noreturn]] void end_process(int exit_code, std::string_view what) noexcept;
+
+ private:
+  void set_up_torch(const Environment& environment);
+  void choose_exchange();
+  void abort(const Failure& cause);
+  void leave() noexcept;
+
+  const TorchSettings torch_;
+  const SteadyClock clock_;
+  Logger log_;
+  Rendezvous meeting_;
+  std::string exchange_name_;
+  const int exceptions_at_start_;
+  NullEventSink nothing_;
+  std::unique_ptr<TraceFile> trace_;       // where one was asked for
+  std::unique_ptr<ps::Client> shards_;
+  BackwardScope scope_;
+  Progress progress_;
+  std::vector<UserState> user_states_;
+  std::uint32_t objects_ = 0;
+  std::uint64_t step_ = 0;
+  std::uint64_t exchange_count_ = 0;
+
+  std::mutex mutex_;
+  std::vector<Exchange*> attended_;        // guarded by mutex_
+  std::optional<Failure> aborted_;         // guarded by mutex_
+};
+
+}  // namespace tutti::worker

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/config.h"
+
+#include <gmock/gmock.h>
+#include <stdlib.h>
+
+#include <algorithm>
+
+#include "common/config_keys.h"
+#include "tests/common/temporary_folder.h"
+
+namespace tutti {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Config : public ::testing::Test {
+ protected:
+  std::string file(const std::string& toml) { return folder_.write("run.toml", toml); }
+  RunConfig loaded(const std::string& toml, const Environment& environment = {},
+                   const std::vector<std::string>& overrides = {}) {
+    const auto config = load_config(toml.empty() ? "" : file(toml), environment, overrides);
+    EXPECT_TRUE(config) << config.error().text();
+    return config ? *config : RunConfig{};
+  }
+  std::string refused(const std::string& toml, const Environment& environment = {},
+                      const std::vector<std::string>& overrides = {}) {
+    const auto config = load_config(toml.empty() ? "" : file(toml), environment, overrides);
+    if (config) return "it was not refused";
+    EXPECT_EQ(config.error().code, Errc::kConfig);
+    return config.error().text();
+  }
+  testing::TemporaryFolder folder_;
+};
+
+TEST_F(Config, HasDefaults) {
+  EXPECT_EQ(loaded(""), RunConfig{});
+}
+
+TEST_F(Config, ReadsEveryKindOfValueFromAFile) {
+  const RunConfig config = loaded(
+      "program = ['./train', '--rate', '0.1']\nworkers = 4\nexchange = 'ps'\nhosts = ['node1', 'node2:4']\n"
+      "seed = 9\ntimeout_s = 2.5\nprogress_s = 3\ndeterministic = false\nports = '5000-5100'\n");
+  EXPECT_THAT(config.program, ElementsAre("./train", "--rate", "0.1"));
+  EXPECT_EQ(config.workers, 4);
+  EXPECT_EQ(config.exchange, "ps");
+  EXPECT_THAT(config.hosts, ElementsAre("node1", "node2:4"));
+  EXPECT_EQ(config.seed, 9u);
+  EXPECT_EQ(config.timeout_s, 2.5);
+  EXPECT_EQ(config.progress_s, 3);
+  EXPECT_FALSE(config.deterministic);
+  EXPECT_EQ(config.ports, "5000-5100");
+}
+
+TEST_F(Config, SplitsAProgramGivenAsOneString) {
+  EXPECT_THAT(loaded("program = './train  --rate 0.1'").program, ElementsAre("./train", "--rate", "0.1"));
+  EXPECT_THAT(loaded("", {}, {"hosts=node1,node2:4"}).hosts, ElementsAre("node1", "node2:4"));
+}
+
+TEST_F(Config, LetsTheEnvironmentOverrideTheFileAndArgumentsBoth) {
+  const RunConfig config = loaded("workers = 2\nseed = 2\nthreads = 2",
+                                  {{"TUTTI_SEED", "3"}, {"TUTTI_THREADS", "3"}, {"TUTT", "x"}, {"TUTTIX", "x"}},
+                                  {"threads=4", "deterministic=false", "timeout_s=0.5"});
+  EXPECT_EQ(config.workers, 2);
+  EXPECT_EQ(config.seed, 3u);
+  EXPECT_EQ(config.threads, 4);
+  EXPECT_FALSE(config.deterministic);
+  EXPECT_EQ(config.timeout_s, 0.5);
+}
+
+TEST_F(Config, LeavesReservedVariablesAlone) {
+  const Environment reserved = {{"TUTTI_FD", "3"}, {"TUTTI_STATUS_FD", "4"}, {"TUTTI_CONFIG", "x"}, {"TUTTI_TTY", "1"}};
+  EXPECT_EQ(loaded("", reserved), RunConfig{});
+}
+
+TEST_F(Config, NamesTheLineAndTheNearestKeyOfAnUnknownOne) {
+  EXPECT_EQ(refused("seed = 1\n\nwokers = 2\n"),
+            folder_.file("run.toml") + ":3: unknown key 'wokers'; did you mean 'workers'?");
+  EXPECT_THAT(refused("[run]\nworkers = 2\n"), HasSubstr(":1: unknown key 'run'; known are program, workers"));
+  EXPECT_THAT(refused("", {{"TUTTI_WORKER", "2"}}), HasSubstr("'TUTTI_WORKER'; did you mean 'TUTTI_WORKERS'?"));
+  EXPECT_THAT(refused("", {}, {"sed=1"}), HasSubstr("the argument 'sed=1': unknown key 'sed'; did you mean 'seed'?"));
+}
+
+TEST_F(Config, NamesWhatWasExpectedAndFound) {
+  EXPECT_THAT(refused("seed = 1\nworkers = 'many'"),
+              HasSubstr("run.toml:2: workers: expected a whole number from 0 to 65536, found \"many\""));
+  EXPECT_THAT(refused("workers = 1.5"), HasSubstr("found 1.5"));
+  EXPECT_THAT(refused("workers = -1"), HasSubstr("found -1"));
+  EXPECT_THAT(refused("seed = -1"), HasSubstr("expected a whole number from 0 up"));
+  EXPECT_THAT(refused("timeout_s = nan"), HasSubstr("expected a number from 0.1 to 86400, found nan"));
+  EXPECT_THAT(refused("deterministic = 1"), HasSubstr("expected true or false, found 1"));
+  EXPECT_THAT(refused("log_dir = 3"), HasSubstr("expected a string, found 3"));
+  EXPECT_THAT(refused("program = [1]"), HasSubstr("program: expected a value or a list of strings"));
+  EXPECT_THAT(refused("[workers]\n"), HasSubstr("found a table"));
+  EXPECT_THAT(refused("", {{"TUTTI_SEED", "1x"}}),
+              HasSubstr("the environment variable TUTTI_SEED: seed: expected a whole number from 0 up, found \"1x\""));
+  EXPECT_THAT(refused("", {}, {"deterministic=yes"}), HasSubstr("expected true or false, found \"yes\""));
+  EXPECT_THAT(refused("", {}, {"workers"}), HasSubstr("the argument 'workers': expected key=value"));
+}
+
+TEST_F(Config, RefusesNamesThatAreNotInItsLists) {
+  EXPECT_THAT(refused("", {}, {"exchange=shm"}),
+              HasSubstr("the exchange shm is not in this version: expected auto, local, ps, gloo, mpi or nccl"));
+  EXPECT_THAT(refused("", {}, {"exchange=ring"}),
+              HasSubstr("expected auto, local, ps, gloo, mpi or nccl, found \"ring\""));
+  EXPECT_THAT(refused("", {}, {"launcher=pbs"}), HasSubstr("expected auto, local, mpirun or slurm"));
+  EXPECT_THAT(refused("", {}, {"ports=80-70"}), HasSubstr("expected 0, a port or a range"));
+  EXPECT_THAT(refused("hosts = ['-oProxyCommand=x']"), HasSubstr("expected host names"));
+  EXPECT_THAT(refused("hosts = ['a:']"), HasSubstr("found \"a:\""));
+}
+
+TEST_F(Config, NamesTheLineOfAFileThatIsNotToml) {
+  EXPECT_THAT(refused("seed = 1\nworkers =\n"), HasSubstr("run.toml:2: "));
+  EXPECT_THAT(load_config(folder_.file("none.toml"), {}, {}).error().text(), HasSubstr("none.toml cannot be opened"));
+}
+
+TEST_F(Config, PrintsWhatItReadsBack) {
+  RunConfig config;
+  config.program = {"./train", "a \"quoted\" one", "back\\slash\ttab\n", "größer"};
+  config.workers = 3;
+  config.timeout_s = 0.1;
+  config.progress_s = 1e-3;
+  config.hosts = {"node1:2"};
+  config.exchange = "nccl";
+  config.deterministic = false;
+  EXPECT_EQ(loaded(to_toml(config)), config);
+  EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});
+}
+
+TEST_F(Config, ExplainsEveryKeyOnce) {
+  const std::string help = config_help();
+  for (const ConfigKey& key : config_keys()) {
+    EXPECT_THAT(help, HasSubstr(std::string(key.name) + " "));
+    EXPECT_THAT(help, HasSubstr(key.meaning));
+  }
+  EXPECT_EQ(static_cast<std::size_t>(std::ranges::count(help, '\n')), config_keys().size());
+}
+
+TEST(Ports, AreOneOrARangeOrAny) {
+  EXPECT_EQ(parse_ports("0").value().first, 0);
+  EXPECT_EQ(parse_ports("5000").value().last, 5000);
+  EXPECT_EQ(parse_ports("5000-65535").value().last, 65535);
+  for (const char* bad : {"", "-", "5000-", "-5000", "0-5", "65536", "1-2-3", "x", " 1"})
+    EXPECT_FALSE(parse_ports(bad)) << bad;
+}
+
+TEST(Environment, HoldsThisProcessVariables) {
+  ASSERT_EQ(::setenv("A_VARIABLE_OF_THIS_TEST", "a=b", 1), 0);
+  EXPECT_EQ(environment_snapshot().at("A_VARIABLE_OF_THIS_TEST"), "a=b");
+}
+
+TEST(Nearest, FindsTheNameThatWasMeant) {
+  const std::vector<std::string> known = {"workers", "shards", "seed", "trace"};
+  EXPECT_EQ(nearest("worker", known), "workers");
+  EXPECT_EQ(nearest("wrokers", known), "workers");
+  EXPECT_EQ(nearest("shard_s", known), "shards");
+  EXPECT_EQ(nearest("seed", known), "seed");
+  EXPECT_EQ(nearest("learning_rate", known), "");
+  EXPECT_EQ(nearest("x", {}), "");
+}
+
+}  // namespace
+}  // namespace tutti

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// Members as threads, a coordinator, and loopback between them.
+#include "common/control/member.h"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+#include "common/control/agent_link.h"
+#include "common/control/coordinator.h"
+#include "tests/common/net/loopback.h"
+
+namespace tutti::testing {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TimePoint soon() { return std::chrono::steady_clock::now() + std::chrono::milliseconds(100); }
+TimePoint late() { return std::chrono::steady_clock::now() + kPatience; }
+
+class Run : public ::testing::Test {
+ protected:
+  void start(int workers, int servers = 0, int agents = 0) {
+    Coordinator::Options options;
+    options.machine.workers = workers;
+    options.machine.servers = servers;
+    options.machine.agents = agents;
+    options.secret = credentials().secret;
+    options.job = credentials().job;
+    Coordinator::Callbacks callbacks;
+    callbacks.print = [this](const std::string& line) { lines.put(line); };
+    callbacks.finished = [this](int code) { finished.put(code); };
+    coordinator = Coordinator::start(loop, options, clock, Logger::none(), callbacks).value();
+  }
+  Result<std::unique_ptr<Member>> join(std::int32_t rank, Role role = Role::kWorker, int workers = 0) {
+    Member::Options options;
+    options.coordinator = coordinator->endpoint();
+    options.credentials = credentials({role, rank, 1});
+    options.host = "node" + std::to_string(rank);
+    options.workers = workers;
+    return Member::join(loop, options, Logger::none());
+  }
+  std::unique_ptr<AgentLink> join_as_agent(std::int32_t rank) {
+    AgentLink::Options options;
+    options.coordinator = coordinator->endpoint();
+    options.credentials = credentials({Role::kAgent, rank, 1});
+    options.host = "node" + std::to_string(rank);
+    AgentLink::Callbacks callbacks;
+    callbacks.on_shutdown = [this](int code) { shutdowns.put(code); };
+    callbacks.on_lost = [this](const Failure& why) { lost.put(why); };
+    return AgentLink::join(loop, options, callbacks, Logger::none()).value();
+  }
+  /// Runs `body` for each rank in a thread of its own.
+  void on_each(int workers, const std::function<void(std::int32_t, Member&)>& body) {
+    std::vector<std::jthread> threads;
+    for (std::int32_t rank = 0; rank < workers; ++rank) {
+      threads.emplace_back([this, rank, &body] {
+        auto member = join(rank);
+        ASSERT_TRUE(member) << member.error().text();
+        body(rank, **member);
+      });
+    }
+  }
+
+  SteadyClock clock;
+  Mailbox<std::string> lines;
+  Mailbox<int> finished;
+  Mailbox<int> shutdowns;
+  Mailbox<Failure> lost;
+  Loop loop;
+  std::unique_ptr<Coordinator> coordinator;
+};
+
+TEST_F(Run, GathersBroadcastsAndLeaves) {
+  start(4);
+  on_each(4, [](std::int32_t rank, Member& member) {
+    for (int round = 0; round < 20; ++round) {
+      const auto all = member.all_gather(std::to_string(100 * round + rank), late());
+      ASSERT_TRUE(all) << all.error().text();
+      for (int other = 0; other < 4; ++other) EXPECT_EQ((*all)[other], std::to_string(100 * round + other));
+    }
+    EXPECT_EQ(member.broadcast("from " + std::to_string(rank), 2, late()).value(), "from 2");
+    EXPECT_TRUE(member.barrier(late()));
+    EXPECT_TRUE(member.leave(late()));
+  });
+  EXPECT_EQ(finished.take(), 0);
+  EXPECT_EQ(lines.size(), 0u);
+}
+
+TEST_F(Run, SharesTheStoreBetweenWorkersAndServers) {
+  start(1, 1);
+  const auto worker = join(0).value();
+  const auto server = join(0, Role::kServer).value();
+  auto waiting = std::async(std::launch::async, [&] { return worker->get("address", late()); });
+  EXPECT_TRUE(server->set("address", "10.0.0.7:5000"));
+  EXPECT_EQ(waiting.get().value(), "10.0.0.7:5000");
+  EXPECT_EQ(worker->add("count", 2).value(), 2);
+  EXPECT_EQ(server->add("count", 3).value(), 5);
+  EXPECT_TRUE(worker->contains({"address", "count"}).value());
+  EXPECT_TRUE(worker->erase("address").value());
+  EXPECT_FALSE(worker->contains({"address", "count"}).value());
+  EXPECT_EQ(worker->get("address", soon()).error().code, Errc::kTimeout);
+  EXPECT_EQ(worker->local_address(), "127.0.0.1");
+  EXPECT_EQ(worker->generation(), 1u);
+}
+
+TEST_F(Run, TellsAWaiterWhoIsMissing) {
+  start(3);
+  const auto zero = join(0).value();
+  const auto one = join(1).value();
+  one->progress(17);
+  ASSERT_TRUE(one->set("told", ""));  // behind the progress, on the same connection
+  const auto failure = zero->barrier(soon());
+  ASSERT_FALSE(failure);
+  EXPECT_EQ(failure.error().code, Errc::kTimeout);
+  EXPECT_THAT(failure.error().message, HasSubstr("rank 1 on node1 (last at step 17), rank 2 (has not joined)"));
+}
+
+TEST_F(Run, RefusesATakenRankAndAnotherWorldSize) {
+  start(2);
+  const auto zero = join(0, Role::kWorker, 2).value();
+  EXPECT_EQ(join(0).error().code, Errc::kMismatch);
+  EXPECT_EQ(join(2).error().code, Errc::kMismatch);
+  EXPECT_EQ(join(1, Role::kWorker, 3).error().code, Errc::kMismatch);
+  EXPECT_TRUE(join(1));
+}
+
+TEST_F(Run, RefusesContributionsBeyondAMebibyteButNotUpToIt) {
+  start(1);
+  const auto member = join(0).value();
+  EXPECT_EQ(member->all_gather(std::string(1 << 20, 'x'), late()).error().code, Errc::kUsage);
+  EXPECT_TRUE(member->all_gather(std::string((1 << 20) - 256, 'x'), late()));
+}
+
+TEST_F(Run, LostWorkerEndsTheOthersWaitsWithACauseThatNamesIt) {
+  start(3);
+  std::vector<std::unique_ptr<Member>> members;
+  for (int rank = 0; rank < 3; ++rank) members.push_back(join(rank).value());
+  Mailbox<Failure> told;
+  members[1]->on_abort([&](const Failure& why) { told.put(why); });
+  members[2]->progress(37);
+  auto zero = std::async(std::launch::async, [&] { return members[0]->barrier(late()); });
+  auto one = std::async(std::launch::async, [&] { return members[1]->get("never", late()); });
+  members[2].reset();
+  for (const Failure& why : {zero.get().error(), one.get().error(), *told.take()}) {
+    EXPECT_EQ(why.code, Errc::kPeerLost);
+    EXPECT_THAT(why.message, HasSubstr("rank 2 on node2 was lost at step 37"));
+  }
+  EXPECT_TRUE(members[0]->aborted());
+  EXPECT_EQ(members[0]->barrier(late()).error().code, Errc::kPeerLost) << "so ends every later wait";
+  members.clear();
+  EXPECT_EQ(finished.take(), 69);
+  EXPECT_THAT(*lines.take(), HasSubstr("rank 2 on node2 was lost at step 37"));
+}
+
+TEST_F(Run, ReportedFailureReachesTheOthersThoughItsMemberIsGoneAtOnce) {
+  start(2);
+  auto zero = join(0).value();
+  auto one = join(1).value();
+  one->progress(5);
+  one->report_failure(fail(Errc::kBadData, "the loss is not a number"));
+  one.reset();
+  const auto failure = zero->barrier(late());
+  EXPECT_EQ(failure.error().code, Errc::kBadData);
+  EXPECT_EQ(failure.error().message, "rank 1 on node1 failed at step 5: the loss is not a number");
+  zero.reset();
+  EXPECT_EQ(finished.take(), 65);
+}
+
+TEST_F(Run, LostCoordinatorEndsEveryWait) {
+  start(2);
+  const auto zero = join(0).value();
+  auto waiting = std::async(std::launch::async, [&] { return zero->barrier(late()); });
+  Mailbox<Failure> told;
+  zero->on_abort([&](const Failure& why) { told.put(why); });
+  coordinator.reset();
+  EXPECT_EQ(waiting.get().error().code, Errc::kPeerLost);
+  EXPECT_THAT(told.take()->message, HasSubstr("lost the coordinator"));
+  Mailbox<Failure> told_later;
+  zero->on_abort([&](const Failure& why) { told_later.put(why); });
+  EXPECT_TRUE(told_later.take()) << "at once when the end came already";
+}
+
+TEST_F(Run, ManagedRunEndsWellThroughItsAgents) {
+  start(2, 0, 2);
+  const auto first = join_as_agent(0);
+  const auto second = join_as_agent(1);
+  on_each(2, [](std::int32_t, Member& member) { EXPECT_TRUE(member.leave(late())); });
+  first->child_exited({Role::kWorker, 0}, 0, 10, "");
+  second->child_exited({Role::kWorker, 1}, 0, 10, "");
+  EXPECT_EQ(shutdowns.take(), 0);
+  EXPECT_EQ(shutdowns.take(), 0);
+  EXPECT_EQ(finished.size(), 0u);
+  first->done();
+  second->done();
+  EXPECT_EQ(finished.take(), 0);
+}
+
+TEST_F(Run, AgentsReportOfAKilledChildReachesEverybody) {
+  start(2, 0, 1);
+  const auto agent = join_as_agent(0);
+  const auto zero = join(0).value();
+  auto one = join(1).value();
+  auto waiting = std::async(std::launch::async, [&] { return zero->barrier(late()); });
+  one.reset();
+  agent->child_exited({Role::kWorker, 1}, 9, 21, "");
+  EXPECT_THAT(waiting.get().error().message, HasSubstr("rank 1 on node1 was killed by signal 9 (Killed) at step 21"));
+  EXPECT_EQ(shutdowns.take(), 70);
+  agent->done();
+  EXPECT_EQ(finished.take(), 70);
+  EXPECT_EQ(shutdowns.size(), 0u) << "an agent is told once";
+}
+
+TEST_F(Run, AgentLearnsThatTheCoordinatorIsLost) {
+  start(1, 0, 1);
+  const auto agent = join_as_agent(0);
+  coordinator.reset();
+  EXPECT_THAT(lost.take()->message, HasSubstr("lost the coordinator"));
+}
+
+TEST_F(Run, StrangerWithTheSecretButNoJoinIsDropped) {
+  start(1);
+  RawClient raw(coordinator->endpoint());
+  ASSERT_TRUE(raw.shake_hands(credentials({Role::kWorker, 0, 1})));
+  FrameHeader header;
+  header.type = FrameType::kProgress;
+  header.generation = 1;
+  header.crc = checksum(header, {}, {});
+  raw.write(encode(header));
+  EXPECT_TRUE(raw.sees_close());
+  EXPECT_TRUE(join(0)) << "the rank is still free";
+}
+
+}  // namespace
+}  // namespace tutti::testing

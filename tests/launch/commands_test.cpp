@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `tutti` where it starts nothing, or refuses to.
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "tests/support/run_tutti.h"
+
+namespace tutti::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+constexpr auto kPatience = std::chrono::seconds(20);
+
+struct Answer {
+  int exit_code;
+  std::string out, err;
+};
+Answer ask(const std::vector<std::string>& arguments, const std::string& program = "") {
+  RunTutti run({.arguments = arguments, .program = program});
+  const int exit_code = run.wait(kPatience).value_or(-1);
+  return {exit_code, run.out(), run.err()};
+}
+
+TEST(TuttiProgram, TellsItsVersion) {
+  const Answer answer = ask({"--version"});
+  EXPECT_EQ(answer.exit_code, 0);
+  EXPECT_THAT(answer.out, HasSubstr("tutti 0."));
+}
+
+TEST(TuttiProgram, ExplainsEveryKey) {
+  EXPECT_THAT(ask({"help", "config"}).out, HasSubstr("bucket_bytes_max"));
+}
+
+TEST(TuttiProgram, ADryRunShowsConfigurationPlacementAndLineAndStartsNothing) {
+  const Answer answer =
+      ask({"run", "--dry-run", "--workers", "3", "launcher=mpirun", "--", "/bin/touch", "/nowhere/x"});
+  EXPECT_EQ(answer.exit_code, 0) << answer.err;
+  EXPECT_THAT(answer.out, HasSubstr("workers = 3"));
+  EXPECT_THAT(answer.out, HasSubstr("shards = 1"));
+  EXPECT_THAT(answer.out, HasSubstr("agent 2 on "));
+  EXPECT_THAT(answer.out, HasSubstr("mpirun"));
+  EXPECT_THAT(answer.out, Not(HasSubstr("--dry-run")));
+}
+
+TEST(TuttiProgram, MistakesEndWith64AndASentence) {
+  const Answer unknown = ask({"run", "wrokers=2", "--", "true"});
+  EXPECT_EQ(unknown.exit_code, 64);
+  EXPECT_THAT(unknown.err, HasSubstr("workers"));
+  EXPECT_EQ(ask({"run"}).exit_code, 64);
+  EXPECT_EQ(ask({"server"}).exit_code, 64);
+  const Answer absent = ask({"run", "--", "no-such-program"});
+  EXPECT_EQ(absent.exit_code, 64);
+  EXPECT_THAT(absent.err, HasSubstr("no-such-program"));
+}
+
+TEST(TuttiProgram, TheDoctorNamesWhatItFinds) {
+  const Answer answer = ask({"doctor"});
+  EXPECT_TRUE(answer.exit_code == 0 || answer.exit_code == 69) << answer.exit_code;
+  for (const char* subject : {"LibTorch", "MPI", "NCCL", "cores", "/dev/shm", "interface lo"}) {
+    EXPECT_THAT(answer.out, HasSubstr(subject));
+  }
+  EXPECT_EQ(answer.exit_code == 0, answer.out.find("can train") != std::string::npos);
+}
+
+TEST(TuttiProgram, DoesNotNeedLibTorch) {
+  const Answer answer = ask({bin_folder() + "/tutti"}, "/usr/bin/ldd");
+  EXPECT_EQ(answer.exit_code, 0) << answer.err;
+  EXPECT_THAT(answer.out, HasSubstr("libc.so"));
+  for (const char* library : {"libtorch", "libc10", "libcuda", "libnccl"})
+    EXPECT_THAT(answer.out, Not(HasSubstr(library)));
+}
+
+}  // namespace
+}  // namespace tutti::testing

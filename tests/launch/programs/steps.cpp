@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker that only keeps step with the others: joins the run, meets them at a barrier in each step, leaves. One rank
+// may be told to come to grief at some step.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdio>
+#include <string>
+
+#include "common/bootstrap.h"
+#include "common/control/member.h"
+
+namespace {
+
+struct Grief {
+  int rank = -1;
+  std::uint64_t step = 0;
+  std::string kind;  // "exit", "kill", "throw"
+};
+
+int descriptor(const tutti::Environment& environment, const char* name) {
+  const std::string& text = environment.at(name);
+  int fd = -1;
+  std::from_chars(text.data(), text.data() + text.size(), fd);
+  return fd;
+}
+
+void come_to(const Grief& grief) {
+  std::fprintf(stderr, "rank %d comes to grief\n", grief.rank);
+  if (grief.kind == "kill") raise(SIGKILL);
+  if (grief.kind == "exit") _exit(3);
+  throw std::runtime_error("the data has an end");
+}
+
+void work(std::uint64_t steps, const Grief& grief) {
+  const auto environment = tutti::environment_snapshot();
+  const auto self = tutti::read_bootstrap(descriptor(environment, "TUTTI_FD")).value();
+  auto status = tutti::StatusPage::open(descriptor(environment, "TUTTI_STATUS_FD")).value();
+  const auto patience = std::chrono::seconds(20);
+
+  tutti::Loop loop;
+  tutti::Member::Options options;
+  options.coordinator = self.coordinator;
+  options.credentials = {self.secret, self.job, {tutti::Role::kWorker, self.rank, self.generation}};
+  options.host = self.host;
+  const auto member = tutti::Member::join(loop, options, tutti::Logger::none()).value();
+  const auto deadline = [&] { return tutti::SteadyClock().now() + patience; };
+  for (std::uint64_t step = 1; step <= steps; ++step) {
+    status.set_step(step);
+    member->progress(step);
+    if (self.rank == grief.rank && step == grief.step) come_to(grief);
+    member->barrier(deadline()).value();
+  }
+  std::printf("rank %d of %d did %llu steps\n", self.rank, self.world_size, static_cast<unsigned long long>(steps));
+  member->leave(deadline()).value();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Keeps step with the other ranks");
+  std::uint64_t steps = 10;
+  Grief grief;
+  app.add_option("--steps", steps);
+  app.add_option("--grief", grief.kind);
+  app.add_option("--rank", grief.rank);
+  app.add_option("--at", grief.step);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    work(steps, grief);
+    return 0;
+  } catch (const tutti::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return error.exit_code();
+  }
+}

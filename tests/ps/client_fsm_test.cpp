@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ps/client_fsm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace tutti::ps {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint32_t kGeneration = 2;
+
+/// Three buckets over two shards: eight chunks of 64 bytes, an empty bucket, one broadcast of 10 bytes.
+ObjectTable table_of() {
+  return {4,
+          0,
+          3,
+          2,
+          64,
+          {{DType::kFloat32, Reduction::kAverage, 128},
+           {DType::kFloat32, Reduction::kAverage, 0},
+           {DType::kInt8, Reduction::kBroadcast, 10}}};
+}
+
+class ClientOfRankOne : public testing::Test {
+ protected:
+  void open(int window = 2) {
+    for (int shard = 0; shard < 2; ++shard) ASSERT_TRUE(machine_.opened(shard, {0, window, 0, {}}));
+  }
+  FrameHeader result_of(const ClientPush& push) {
+    FrameHeader header = push.header;
+    header.type = FrameType::kResult;
+    header.sender = static_cast<std::uint16_t>(push.shard);
+    header.payload_bytes = machine_.chunk(header.chunk).bytes;
+    return header;
+  }
+  std::string refusal(int shard, const FrameHeader& header) {
+    const auto place = machine_.place(shard, header);
+    if (place) return "accepted";
+    EXPECT_EQ(place.error().code, Errc::kProtocol);
+    return place.error().text();
+  }
+
+  std::vector<std::byte> averaged_ = std::vector<std::byte>(512);
+  std::vector<std::byte> broadcast_ = std::vector<std::byte>(10);
+  ClientFsm machine_{table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration};
+};
+
+TEST_F(ClientOfRankOne, IsOpenWhenEveryShardHasAgreed) {
+  EXPECT_EQ(machine_.first_not_open(), 0);
+  ASSERT_TRUE(machine_.opened(0, {0, 2, 0, {}}));
+  EXPECT_FALSE(machine_.is_open());
+  EXPECT_EQ(machine_.first_not_open(), 1);
+  ASSERT_TRUE(machine_.opened(1, {0, 2, 0, {}}));
+  EXPECT_TRUE(machine_.is_open());
+}
+
+TEST_F(ClientOfRankOne, TakesAShardsRefusalForItsOwnFailure) {
+  const auto opened = machine_.opened(0, {0, 0, static_cast<std::int32_t>(Errc::kMismatch), "bucket 3 differs"});
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::kMismatch);
+  EXPECT_EQ(opened.error().text(), "bucket 3 differs");
+}
+
+TEST_F(ClientOfRankOne, RefusesAWindowOfNothing) {
+  EXPECT_EQ(machine_.opened(0, {0, 0, 0, {}}).error().code, Errc::kProtocol);
+}
+
+TEST_F(ClientOfRankOne, IgnoresTheAnswerToAnEarlierPlan) {
+  ASSERT_TRUE(machine_.opened(0, {7, 2, 0, {}}));
+  EXPECT_EQ(machine_.first_not_open(), 0);
+}
+
+TEST_F(ClientOfRankOne, PushesAsManyChunksToEachShardAsItsWindowAllows) {
+  open(2);
+  const auto step = machine_.start({9, 1}, 0);
+  ASSERT_TRUE(step);
+  ASSERT_EQ(step->pushes.size(), 4u);
+  int to_first = 0;
+  for (const ClientPush& push : step->pushes) {
+    to_first += push.shard == 0;
+    EXPECT_EQ(push.header.type, FrameType::kPush);
+    EXPECT_EQ(push.header.generation, kGeneration);
+    EXPECT_EQ(push.header.step, 9u);
+    EXPECT_EQ(push.header.exchange, 1u);
+    EXPECT_EQ(push.header.object, 4u);
+    EXPECT_EQ(push.header.sender, 1u);
+    EXPECT_EQ(push.payload.data(), averaged_.data() + machine_.chunk(push.header.chunk).offset_bytes);
+    EXPECT_EQ(push.payload.size(), 64u);
+  }
+  EXPECT_EQ(to_first, 2);
+}
+
+TEST_F(ClientOfRankOne, PushesTheNextChunkOfAShardForEachOfItsResults) {
+  open(1);
+  const auto started = machine_.start({1, 0}, 0);
+  ASSERT_EQ(started->pushes.size(), 2u);
+  const auto step = machine_.result(started->pushes[0].shard, result_of(started->pushes[0]));
+  ASSERT_TRUE(step);
+  ASSERT_EQ(step->pushes.size(), 1u);
+  EXPECT_EQ(step->pushes[0].shard, started->pushes[0].shard);
+  EXPECT_FALSE(step->bucket_done);
+}
+
+TEST_F(ClientOfRankOne, PutsAResultWhereItsInputWas) {
+  open();
+  const auto started = machine_.start({1, 0}, 0);
+  const ClientPush& push = started->pushes[1];
+  const auto place = machine_.place(push.shard, result_of(push));
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->data(), push.payload.data());
+  EXPECT_EQ(place->size(), push.payload.size());
+}
+
+TEST_F(ClientOfRankOne, IsFinishedWithTheLastResult) {
+  open(8);
+  const auto started = machine_.start({1, 0}, 0);
+  ASSERT_EQ(started->pushes.size(), 8u);
+  for (std::size_t i = 0; i < 8; ++i) {
+    EXPECT_FALSE(machine_.finished());
+    const auto step = machine_.result(started->pushes[i].shard, result_of(started->pushes[i]));
+    EXPECT_EQ(step->bucket_done.has_value(), i == 7);
+  }
+  EXPECT_TRUE(machine_.finished());
+}
+
+TEST_F(ClientOfRankOne, IsDoneWithAnEmptyBucketAtOnce) {
+  open();
+  const auto step = machine_.start({1, 0}, 1);
+  EXPECT_TRUE(step->pushes.empty());
+  EXPECT_EQ(step->bucket_done, 1u);
+  EXPECT_TRUE(machine_.finished());
+}
+
+TEST_F(ClientOfRankOne, AsksForABroadcastWithoutBytesAndReceivesAllOfThem) {
+  open();
+  const auto started = machine_.start({1, 0}, 2);
+  ASSERT_EQ(started->pushes.size(), 1u);
+  EXPECT_TRUE(started->pushes[0].payload.empty());
+  EXPECT_EQ(machine_.place(started->pushes[0].shard, result_of(started->pushes[0]))->size(), 10u);
+}
+
+TEST(ClientOfRankZero, PushesTheBytesOfABroadcast) {
+  std::vector<std::byte> bytes(10);
+  ClientFsm root({0, 0, 2, 1, 64, {{DType::kInt8, Reduction::kBroadcast, 10}}}, {bytes.data()}, 0, 1);
+  ASSERT_TRUE(root.opened(0, {0, 1, 0, {}}));
+  EXPECT_EQ(root.start({1, 0}, 0)->pushes[0].payload.size(), 10u);
+}
+
+TEST_F(ClientOfRankOne, RefusesResultsThatItDoesNotAwait) {
+  open(1);
+  const auto started = machine_.start({5, 0}, 0);
+  const ClientPush& push = started->pushes[0];
+  const FrameHeader good = result_of(push);
+  const auto with = [&](auto change) {
+    FrameHeader header = good;
+    change(header);
+    return refusal(push.shard, header);
+  };
+  EXPECT_THAT(with([](auto& header) { header.chunk = 99; }), HasSubstr("there are 9 chunks"));
+  EXPECT_THAT(with([](auto& header) { header.generation = 1; }), HasSubstr("of generation 1, this is 2"));
+  EXPECT_THAT(with([](auto& header) { header.step = 4; }), HasSubstr("step 4: this is step 5"));
+  EXPECT_THAT(with([](auto& header) { header.exchange = 1; }), HasSubstr("this is step 5"));
+  EXPECT_THAT(with([](auto& header) { header.payload_bytes = 65; }), HasSubstr("65 bytes, expected 64"));
+  EXPECT_THAT(with([](auto& header) { header.sender ^= 1; }), HasSubstr("another shard"));
+  EXPECT_THAT(refusal(1 - push.shard, good), HasSubstr("another shard"));
+}
+
+TEST_F(ClientOfRankOne, RefusesTheResultOfAChunkItHasNotPushed) {
+  open(1);
+  const auto started = machine_.start({5, 0}, 0);
+  const auto next = machine_.result(started->pushes[0].shard, result_of(started->pushes[0]));
+  EXPECT_THAT(refusal(started->pushes[0].shard, result_of(started->pushes[0])), HasSubstr("none is awaited"));
+  FrameHeader queued = result_of(next->pushes[0]);
+  ASSERT_TRUE(machine_.result(next->pushes[0].shard, queued));
+  EXPECT_FALSE(machine_.result(next->pushes[0].shard, queued));
+}
+
+TEST_F(ClientOfRankOne, StartsBucketsInTheirOrderOnly) {
+  open(8);
+  ASSERT_TRUE(machine_.start({1, 0}, 2));
+  EXPECT_EQ(machine_.start({1, 0}, 2).error().code, Errc::kUsage);
+  EXPECT_EQ(machine_.start({1, 0}, 0).error().code, Errc::kUsage);
+  EXPECT_EQ(machine_.start({1, 0}, 3).error().code, Errc::kUsage);
+  EXPECT_EQ(machine_.start({0, 0}, 2).error().code, Errc::kUsage);
+}
+
+TEST_F(ClientOfRankOne, StartsARoundWhenTheOneBeforeItIsFinished) {
+  open(8);
+  const auto started = machine_.start({1, 0}, 2);
+  EXPECT_EQ(machine_.start({1, 1}, 2).error().text(), "step 1 (exchange 1) was started before step 1 was finished");
+  ASSERT_TRUE(machine_.result(started->pushes[0].shard, result_of(started->pushes[0])));
+  EXPECT_TRUE(machine_.start({1, 1}, 2));
+}
+
+TEST_F(ClientOfRankOne, NamesTheFirstChunkItWaitsFor) {
+  open(2);
+  EXPECT_FALSE(machine_.waits_for());
+  const auto started = machine_.start({1, 0}, 0);
+  EXPECT_EQ(machine_.waits_for()->chunk, 0u);
+  const ClientPush& first = started->pushes[0];
+  ASSERT_TRUE(machine_.result(first.shard, result_of(first)));
+  EXPECT_EQ(machine_.waits_for()->chunk, 1u);
+  EXPECT_EQ(machine_.waits_for(first.shard)->chunk, 2u);
+  EXPECT_EQ(machine_.waits_for(first.shard)->bucket, 0u);
+}
+
+}  // namespace
+}  // namespace tutti::ps

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ps/reduce.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "tests/ps/reference.h"
+
+namespace tutti::ps {
+namespace {
+
+// Not a multiple of any block or vector, and more than one block of each dtype.
+constexpr std::size_t kElements = 20011;
+// One sum in some ten thousand lies so near the middle of two 16-bit numbers that the last bit of float32 decides.
+constexpr std::size_t kManyElements = 20 * kElements;
+
+std::vector<Bytes> contributions_of(DType dtype, int ranks, std::size_t elements, unsigned seed = 7) {
+  std::mt19937 random(seed);
+  std::vector<Bytes> contributions;
+  for (int rank = 0; rank < ranks; ++rank) contributions.push_back(random_bytes(dtype, elements, random));
+  return contributions;
+}
+
+std::vector<const std::byte*> pointers(const std::vector<Bytes>& contributions) {
+  std::vector<const std::byte*> places;
+  for (const Bytes& contribution : contributions) places.push_back(contribution.data());
+  return places;
+}
+
+Bytes reduced(DType dtype, Reduction reduction, const std::vector<Bytes>& contributions) {
+  Bytes result(contributions.front().size());
+  reduce(dtype, reduction, pointers(contributions), result);
+  return result;
+}
+
+struct Case {
+  DType dtype;
+  Reduction reduction;
+};
+
+class Reduce : public testing::TestWithParam<Case> {};
+
+TEST_P(Reduce, EqualsThePlainLoopInRankOrder) {
+  const auto [dtype, reduction] = GetParam();
+  for (const int ranks : {1, 2, 3, 4, 7}) {
+    for (const std::size_t elements : {std::size_t{1}, std::size_t{63}, kElements}) {
+      const auto contributions = contributions_of(dtype, ranks, elements);
+      EXPECT_TRUE(reduced(dtype, reduction, contributions) == reference_reduce(dtype, reduction, contributions))
+          << ranks << " ranks, " << elements << " elements";
+    }
+  }
+}
+
+TEST_P(Reduce, WritesTheSameIntoTheFirstContribution) {
+  const auto [dtype, reduction] = GetParam();
+  auto contributions = contributions_of(dtype, 3, kElements);
+  const Bytes expected = reference_reduce(dtype, reduction, contributions);
+  reduce(dtype, reduction, pointers(contributions), contributions.front());
+  EXPECT_TRUE(contributions.front() == expected);
+}
+
+std::vector<Case> every_case() {
+  std::vector<Case> cases;
+  for (int i = 0; i < kDTypeCount; ++i) {
+    for (const Reduction reduction : {Reduction::kAverage, Reduction::kSum}) {
+      const auto dtype = static_cast<DType>(i);
+      if (can_reduce(dtype, reduction)) cases.push_back({dtype, reduction});
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryDType, Reduce, testing::ValuesIn(every_case()), [](const auto& info) {
+  return std::string(name_of(info.param.dtype)) + (info.param.reduction == Reduction::kSum ? "Sum" : "Average");
+});
+
+class ReduceFloating : public testing::TestWithParam<DType> {};
+
+TEST_P(ReduceFloating, WouldDifferIfTheOrderWereReversed) {
+  const auto contributions = contributions_of(GetParam(), 7, kManyElements);
+  const Bytes result = reduced(GetParam(), Reduction::kAverage, contributions);
+  EXPECT_TRUE(result != reference_reduce(GetParam(), Reduction::kAverage, contributions, SumLoop::kReversedOrder));
+}
+
+TEST_P(ReduceFloating, WouldDifferIfItMultipliedByTheReciprocal) {
+  const auto contributions = contributions_of(GetParam(), 7, kManyElements);
+  const Bytes result = reduced(GetParam(), Reduction::kAverage, contributions);
+  EXPECT_TRUE(result != reference_reduce(GetParam(), Reduction::kAverage, contributions, SumLoop::kReciprocal));
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryDType, ReduceFloating,
+                         testing::Values(DType::kFloat32, DType::kFloat64, DType::kBFloat16, DType::kFloat16),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+TEST(ReduceOfZeros, KeepsTheSignOfNegativeZero) {
+  const float zeros[] = {-0.0f, -0.0f};
+  Bytes zero(sizeof zeros);
+  std::memcpy(zero.data(), zeros, sizeof zeros);
+  const Bytes result = reduced(DType::kFloat32, Reduction::kAverage, {zero, zero});
+  EXPECT_EQ(result, zero);
+}
+
+TEST(ReduceOfIntegers, WrapsAround) {
+  const auto bytes_of = [](std::int32_t value) {
+    Bytes bytes(sizeof value);
+    std::memcpy(bytes.data(), &value, sizeof value);
+    return bytes;
+  };
+  EXPECT_EQ(reduced(DType::kInt32, Reduction::kSum, {bytes_of(INT32_MAX), bytes_of(1)}), bytes_of(INT32_MIN));
+}
+
+TEST(CanReduce, RefusesTheAverageOfIntegers) {
+  EXPECT_FALSE(can_reduce(DType::kInt64, Reduction::kAverage));
+  EXPECT_FALSE(can_reduce(DType::kBool, Reduction::kAverage));
+  EXPECT_TRUE(can_reduce(DType::kInt64, Reduction::kSum));
+  EXPECT_TRUE(can_reduce(DType::kBool, Reduction::kBroadcast));
+  EXPECT_TRUE(can_reduce(DType::kFloat16, Reduction::kAverage));
+}
+
+}  // namespace
+}  // namespace tutti::ps

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ps/shard_fsm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace tutti::ps {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int kRanks = 3;
+constexpr int kWindow = 2;
+constexpr std::uint32_t kGeneration = 5;
+constexpr std::size_t kChunkBytes = 64;
+constexpr std::uint32_t kBroadcastChunk = 4;
+
+/// Bucket 0 is four chunks of 16 floats, bucket 1 one chunk that rank 0 broadcasts.
+ObjectTable table_of(std::uint32_t number = 0) {
+  return {0, number,      kRanks,
+          1, kChunkBytes, {{DType::kFloat32, Reduction::kSum, 64}, {DType::kInt8, Reduction::kBroadcast, 10}}};
+}
+
+FrameHeader push_of(int rank, std::uint32_t chunk, std::uint64_t step = 1) {
+  FrameHeader header;
+  header.type = FrameType::kPush;
+  header.generation = kGeneration;
+  header.step = step;
+  header.sender = static_cast<std::uint16_t>(rank);
+  header.chunk = chunk;
+  header.payload_bytes = chunk == kBroadcastChunk ? (rank == 0 ? 10 : 0) : kChunkBytes;
+  return header;
+}
+
+class Shard : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(machine_.open(rank, push_of(rank, 0), table_of()));
+  }
+
+  /// The whole push: every byte of it is `value` as a float.
+  Result<ShardStep> push(int rank, std::uint32_t chunk, std::uint64_t step = 1, float value = 1) {
+    const FrameHeader header = push_of(rank, chunk, step);
+    const auto place = machine_.place(rank, header);
+    if (!place) return place.error();
+    for (std::size_t i = 0; i + sizeof value <= place->size(); i += sizeof value)
+      std::memcpy(place->data() + i, &value, sizeof value);
+    return machine_.pushed(rank, header);
+  }
+
+  std::size_t buffers() const { return machine_.object(0)->memory().in_use(); }
+  std::string refusal(int rank, const FrameHeader& header) {
+    const auto place = machine_.place(rank, header);
+    if (place) return "accepted";
+    EXPECT_EQ(place.error().code, Errc::kProtocol);
+    return place.error().text();
+  }
+  static float first_float(const ShardSend& send) {
+    float value = 0;
+    std::memcpy(&value, send.result.get(), sizeof value);
+    return value;
+  }
+
+  ShardFsm machine_{
+      {.index = 0, .shards = 1, .world_size = kRanks, .generation = kGeneration, .window_chunks = kWindow}};
+};
+
+TEST_F(Shard, GrantsTheWindowWhenItOpens) {
+  const auto opened = machine_.open(1, push_of(1, 0), table_of());
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(opened->window_chunks, kWindow);
+}
+
+TEST_F(Shard, SendsTheSumToEveryRankOnceTheSetIsComplete) {
+  EXPECT_TRUE(push(2, 1, 1, 30)->sends.empty());
+  EXPECT_TRUE(push(0, 1, 1, 1)->sends.empty());
+  const auto step = push(1, 1, 1, 200);
+  ASSERT_TRUE(step);
+  EXPECT_TRUE(step->summed);
+  ASSERT_EQ(step->sends.size(), 3u);
+  for (int rank = 0; rank < kRanks; ++rank) {
+    const ShardSend& send = step->sends[static_cast<std::size_t>(rank)];
+    EXPECT_EQ(send.rank, rank);
+    EXPECT_EQ(send.header.type, FrameType::kResult);
+    EXPECT_EQ(send.header.chunk, 1u);
+    EXPECT_EQ(send.header.step, 1u);
+    EXPECT_EQ(send.header.generation, kGeneration);
+    EXPECT_EQ(send.bytes, kChunkBytes);
+    EXPECT_EQ(first_float(send), 231.0f);
+  }
+}
+
+TEST_F(Shard, ReleasesTheContributionsAndKeepsOneResult) {
+  for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push(rank, 0));
+  EXPECT_EQ(buffers(), 1u);
+}
+
+TEST_F(Shard, LetsAResultGoOnceEveryRankIsKnownToHaveIt) {
+  for (std::uint32_t chunk = 0; chunk < 4; ++chunk) {
+    for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push(rank, chunk));
+  }
+  EXPECT_EQ(buffers(), static_cast<std::size_t>(kWindow));  // a rank that pushed chunk 3 has the results of 0 and 1
+}
+
+TEST_F(Shard, KeepsTheResultThatIsStillBeingSent) {
+  ASSERT_TRUE(push(0, 0, 1, 1));
+  ASSERT_TRUE(push(1, 0, 1, 2));
+  const auto step = push(2, 0, 1, 4);
+  for (std::uint32_t chunk = 1; chunk < 4; ++chunk) {
+    for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push(rank, chunk, 1, 100));
+  }
+  EXPECT_EQ(first_float(step->sends[0]), 7.0f);
+}
+
+TEST_F(Shard, SendsRankZerosBytesWhenEveryRankIsReadyForABroadcast) {
+  const FrameHeader root = push_of(0, kBroadcastChunk);
+  const auto place = machine_.place(0, root);
+  ASSERT_TRUE(place);
+  ASSERT_EQ(place->size(), 10u);
+  std::memcpy(place->data(), "0123456789", 10);
+  ASSERT_TRUE(machine_.pushed(0, root));
+  EXPECT_TRUE(push(1, kBroadcastChunk)->sends.empty());
+  const auto step = push(2, kBroadcastChunk);
+  ASSERT_EQ(step->sends.size(), 3u);
+  EXPECT_EQ(std::memcmp(step->sends[2].result.get(), "0123456789", 10), 0);
+  EXPECT_EQ(step->sends[2].bytes, 10u);
+}
+
+TEST_F(Shard, NeverAddsARepeatTwice) {
+  ASSERT_TRUE(push(0, 0, 1, 1));
+  const auto repeat = push(0, 0, 1, 1);
+  ASSERT_TRUE(repeat);
+  EXPECT_TRUE(repeat->sends.empty());
+  ASSERT_TRUE(push(1, 0, 1, 2));
+  EXPECT_EQ(first_float(push(2, 0, 1, 4)->sends[0]), 7.0f);
+}
+
+TEST_F(Shard, AnswersTheRepeatOfACompletedPushWithTheKeptResult) {
+  ASSERT_TRUE(push(0, 0, 1, 1));
+  ASSERT_TRUE(push(1, 0, 1, 2));
+  ASSERT_TRUE(push(2, 0, 1, 4));
+  const auto repeat = push(1, 0, 1, 99);
+  ASSERT_TRUE(repeat);
+  EXPECT_FALSE(repeat->summed);
+  ASSERT_EQ(repeat->sends.size(), 1u);
+  EXPECT_EQ(repeat->sends[0].rank, 1);
+  EXPECT_EQ(first_float(repeat->sends[0]), 7.0f);
+}
+
+TEST_F(Shard, IgnoresARepeatFromARankThatHasAdvanced) {
+  for (std::uint32_t chunk = 0; chunk < 4; ++chunk) {
+    for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push(rank, chunk));
+  }
+  const auto repeat = push(1, 0);
+  ASSERT_TRUE(repeat);
+  EXPECT_TRUE(repeat->sends.empty());
+}
+
+TEST_F(Shard, DropsWhatWasHalfReceivedWhenARankIsLost) {
+  ASSERT_TRUE(push(0, 0, 1, 1));
+  ASSERT_TRUE(machine_.place(1, push_of(1, 0)));
+  EXPECT_EQ(buffers(), 2u);
+  machine_.lost(1);
+  EXPECT_EQ(buffers(), 1u);
+  ASSERT_TRUE(push(2, 0, 1, 4));
+  EXPECT_EQ(first_float(push(1, 0, 1, 2)->sends[0]), 7.0f);  // it came again and pushed again
+}
+
+TEST_F(Shard, KeepsWhatALostRankHadPushedWhole) {
+  ASSERT_TRUE(push(1, 0, 1, 2));
+  machine_.lost(1);
+  ASSERT_TRUE(push(0, 0, 1, 1));
+  EXPECT_EQ(first_float(push(2, 0, 1, 4)->sends[0]), 7.0f);
+}
+
+TEST_F(Shard, RefusesAnotherGeneration) {
+  FrameHeader old = push_of(1, 0);
+  old.generation = kGeneration - 1;
+  EXPECT_EQ(refusal(1, old), "rank 1 sent a frame of generation 4, this is generation 5");
+  EXPECT_FALSE(machine_.open(1, old, table_of()));
+  EXPECT_EQ(buffers(), 0u);
+}
+
+TEST_F(Shard, RefusesAFrameInAnothersName) {
+  EXPECT_THAT(refusal(1, push_of(2, 0)), HasSubstr("rank 1 sent a frame of rank 2"));
+}
+
+TEST_F(Shard, RefusesARankOutsideTheWorld) {
+  EXPECT_THAT(refusal(kRanks, push_of(kRanks, 0)), HasSubstr("in a world of 3"));
+  EXPECT_THAT(refusal(-1, push_of(0, 0)), HasSubstr("in a world of 3"));
+}
+
+TEST_F(Shard, RefusesAnUnknownChunk) {
+  FrameHeader header = push_of(1, 0);
+  header.chunk = 5;
+  EXPECT_EQ(refusal(1, header), "rank 1 pushed chunk 5 of object 0, which has 5");
+}
+
+TEST_F(Shard, RefusesAnObjectThatTheRankHasNotOpened) {
+  FrameHeader header = push_of(1, 0);
+  header.object = 7;
+  EXPECT_EQ(refusal(1, header), "rank 1 pushed to object 7, which it has not opened");
+  EXPECT_EQ(machine_.object(7), nullptr);
+}
+
+TEST_F(Shard, RefusesAWrongLengthBeforeItTakesMemory) {
+  FrameHeader header = push_of(1, 0);
+  header.payload_bytes = kPayloadBytesMax;
+  EXPECT_EQ(refusal(1, header), "rank 1 pushed 1073741824 bytes for chunk 0, expected 64");
+  EXPECT_EQ(machine_.object(0)->memory().allocated(), 0u);
+}
+
+TEST_F(Shard, RefusesBytesFromARankThatOnlyReceives) {
+  FrameHeader header = push_of(1, kBroadcastChunk);
+  header.payload_bytes = 10;
+  EXPECT_THAT(refusal(1, header), HasSubstr("expected 0"));
+}
+
+TEST_F(Shard, RefusesAPushBeyondTheWindow) {
+  ASSERT_TRUE(push(1, 0));
+  ASSERT_TRUE(push(1, 1));
+  EXPECT_EQ(refusal(1, push_of(1, 2)), "rank 1 pushed chunk 2 beyond its window of 2 chunks");
+  EXPECT_EQ(buffers(), 2u);
+}
+
+TEST_F(Shard, RefusesARankThatIsInAnotherStep) {
+  ASSERT_TRUE(push(0, 0, 7));
+  EXPECT_EQ(refusal(1, push_of(1, 0, 6)), "rank 1 pushed chunk 0 of step 6, but step 7 waits for ranks 1, 2");
+  EXPECT_THAT(refusal(1, push_of(1, 0, 8)), HasSubstr("of step 8"));
+}
+
+TEST_F(Shard, LooksAgainWhenTheBytesAreThereBecauseAnotherRankMayHaveBegunTheSet) {
+  ASSERT_TRUE(machine_.place(1, push_of(1, 0, 6)));
+  ASSERT_TRUE(push(0, 0, 7));
+  const auto late = machine_.pushed(1, push_of(1, 0, 6));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Errc::kProtocol);
+  EXPECT_EQ(buffers(), 1u);
+}
+
+TEST_F(Shard, RefusesAPushForAnotherShard) {
+  ShardFsm second({.index = 1, .shards = 2, .world_size = kRanks, .generation = kGeneration, .window_chunks = kWindow});
+  ObjectTable table = table_of();
+  table.shards = 2;
+  ASSERT_TRUE(second.open(0, push_of(0, 0), table));
+  const auto place = second.place(0, push_of(0, 0));
+  ASSERT_FALSE(place);
+  EXPECT_THAT(place.error().text(), HasSubstr("it belongs to shard 0"));
+}
+
+TEST_F(Shard, RefusesATableThatDiffersAndNamesTheDifference) {
+  ObjectTable other = table_of();
+  other.buckets[0].elements = 65;
+  const auto opened = machine_.open(2, push_of(2, 0), other);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::kMismatch);
+  EXPECT_EQ(opened.error().text(),
+            "object 0 of rank 2 differs from the other ranks': bucket 0 is 65 elements of F32, summed, 64 elements of "
+            "F32, summed "
+            "was expected");
+}
+
+TEST_F(Shard, RefusesATableOfAnotherWorld) {
+  ObjectTable other = table_of();
+  other.world_size = kRanks + 1;
+  EXPECT_EQ(machine_.open(2, push_of(2, 0), other).error().code, Errc::kMismatch);
+}
+
+TEST_F(Shard, ReplacesAnIdleObjectByALaterPlan) {
+  ObjectTable later = table_of(1);
+  later.buckets[0].elements = 16;
+  ASSERT_TRUE(machine_.open(0, push_of(0, 0), later));
+  EXPECT_EQ(machine_.object(0)->table(), later);
+  EXPECT_THAT(refusal(1, push_of(1, 0)), HasSubstr("has not opened"));
+  EXPECT_EQ(machine_.open(1, push_of(1, 0), table_of()).error().code, Errc::kMismatch);
+}
+
+TEST_F(Shard, KeepsAnObjectWhileASetWaits) {
+  ASSERT_TRUE(push(1, 0));
+  EXPECT_EQ(machine_.open(0, push_of(0, 0), table_of(1)).error().code, Errc::kProtocol);
+}
+
+TEST_F(Shard, KeepsAnObjectWhileBytesComeIn) {
+  ASSERT_TRUE(machine_.place(1, push_of(1, 0)));
+  EXPECT_EQ(machine_.open(0, push_of(0, 0), table_of(1)).error().code, Errc::kProtocol);
+}
+
+TEST_F(Shard, TellsWhoHasNotPushed) {
+  ASSERT_TRUE(push(1, 3));
+  EXPECT_EQ(machine_.answer(1, push_of(1, 3))->ranks, (std::vector<std::int32_t>{0, 2}));
+  EXPECT_TRUE(machine_.answer(1, push_of(1, 2))->ranks.empty());
+  FrameHeader nonsense = push_of(1, 99);
+  EXPECT_TRUE(machine_.answer(1, nonsense)->ranks.empty());
+}
+
+TEST_F(Shard, BoundsItsMemoryByWindowRanksAndChunk) {
+  for (std::uint64_t step = 1; step < 20; ++step) {
+    for (std::uint32_t first = 0; first < 4; first += kWindow) {
+      for (int rank = 0; rank < kRanks; ++rank) {
+        for (std::uint32_t chunk = first; chunk < first + kWindow; ++chunk) ASSERT_TRUE(push(rank, chunk, step));
+      }
+    }
+  }
+  const BufferPool& memory = machine_.object(0)->memory();
+  EXPECT_LE(memory.allocated(), static_cast<std::size_t>(kRanks * (kWindow + 1)));
+  EXPECT_EQ(memory.buffer_bytes(), kChunkBytes);
+}
+
+TEST_F(Shard, RefusesToGrowWhenResultsAreNotRead) {
+  std::vector<ShardSend> never_sent;
+  std::string refused;
+  for (std::uint64_t step = 1; refused.empty() && step < 20; ++step) {
+    for (std::uint32_t chunk = 0; refused.empty() && chunk < 4; ++chunk) {
+      for (int rank = 0; rank < kRanks; ++rank) {
+        auto pushed = push(rank, chunk, step);
+        if (!pushed) {
+          refused = pushed.error().text();
+          break;
+        }
+        for (ShardSend& send : pushed->sends) never_sent.push_back(std::move(send));
+      }
+    }
+  }
+  EXPECT_THAT(refused, HasSubstr("results of object 0 are not read"));
+  EXPECT_EQ(buffers(), static_cast<std::size_t>(kRanks * (2 * kWindow + 1)));
+}
+
+}  // namespace
+}  // namespace tutti::ps

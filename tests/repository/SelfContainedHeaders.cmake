@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every header compiles alone: one source for each, which includes nothing else. Of the private ones only those without LibTorch,
+# since it makes each of them as slow as a source.
+set(needs_torch "#include [<\"](torch/|ATen/|c10/|tutti/[^e])")  # of tutti's own only error.h does without
+set(include_folders include src .)
+set(header_patterns include/tutti/*.h src/*.h launch/*.h)
+
+set(sources)
+foreach(folder pattern IN ZIP_LISTS include_folders header_patterns)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/${folder} ${CMAKE_SOURCE_DIR}/${pattern})
+  foreach(header ${headers})
+    file(STRINGS ${CMAKE_SOURCE_DIR}/${folder}/${header} torch_includes REGEX "${needs_torch}")
+    if((torch_includes AND (folder STREQUAL "src" OR NOT TUTTI_BUILD_WORKER)) OR (header MATCHES "mpi" AND NOT TUTTI_WITH_MPI))
+      continue()
+    endif()
+    set(source ${CMAKE_CURRENT_BINARY_DIR}/self_contained/${header}.cpp)
+    file(CONFIGURE OUTPUT ${source} CONTENT "#include \"${header}\"\n")
+    list(APPEND sources ${source})
+  endforeach()
+endforeach()
+
+add_library(tutti_self_contained OBJECT EXCLUDE_FROM_ALL ${sources})
+target_compile_options(tutti_self_contained PRIVATE -O0)
+target_link_libraries(tutti_self_contained PRIVATE tutti_warnings)
+foreach(module common ps exchange worker mpi launch)
+  if(TARGET tutti_${module})
+    target_link_libraries(tutti_self_contained PRIVATE tutti_${module})
+  endif()
+endforeach()
+if(TUTTI_WITH_MPI)
+  target_link_libraries(tutti_self_contained PRIVATE MPI::MPI_C)
+endif()
+repository_test(EveryHeaderCompilesAlone
+                COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR} --target tutti_self_contained --parallel 2
+                LABEL integration TIMEOUT 600)

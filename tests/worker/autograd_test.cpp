@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+// What LibTorch's autograd does to gradients that live in buckets, case by case.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <memory>
+#include <thread>
+
+#include "tests/worker/fake_exchange.h"
+#include "tutti/error.h"
+#include "worker/backward_scope.h"
+#include "worker/reducer.h"
+
+namespace tutti::worker {
+namespace {
+
+using ::testing::HasSubstr;
+using torch::Tensor;
+
+struct NetImpl : torch::nn::Module {
+  torch::nn::Linear first{register_module("first", torch::nn::Linear(6, 5))};
+  torch::nn::Linear second{register_module("second", torch::nn::Linear(5, 4))};
+  torch::nn::Linear third{register_module("third", torch::nn::Linear(4, 3))};
+  Tensor forward(const Tensor& x) { return third(torch::tanh(second(torch::tanh(first(x))))); }
+};
+TORCH_MODULE(Net);
+
+/// Computes `f` without a graph, and again with one inside the enclosing backward.
+struct Checkpointed : torch::autograd::Function<Checkpointed> {
+  using F = std::function<Tensor(const Tensor&)>;
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const F* f) {
+    context->save_for_backward({x});
+    context->saved_data["f"] = reinterpret_cast<std::int64_t>(f);
+    const torch::NoGradGuard no_grad;
+    return (*f)(x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto& f = *reinterpret_cast<const F*>(context->saved_data["f"].toInt());
+    const Tensor x = context->get_saved_variables()[0].detach().requires_grad_();
+    {
+      const torch::AutoGradMode with_graph(true);
+      torch::autograd::backward({f(x)}, {gradients[0]});
+    }
+    return {x.grad(), Tensor()};
+  }
+};
+
+/// A node that throws when backward comes to it.
+struct Throwing : torch::autograd::Function<Throwing> {
+  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x) { return x.clone(); }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext*, torch::autograd::variable_list) {
+    throw std::runtime_error("the user's own");
+  }
+};
+
+std::vector<NamedTensor> named(const torch::OrderedDict<std::string, Tensor>& dict) {
+  std::vector<NamedTensor> result;
+  for (const auto& item : dict) result.push_back({item.key(), item.value()});
+  return result;
+}
+
+class AutogradTest : public ::testing::Test {
+ protected:
+  AutogradTest()
+      : scope_({[this] { return clock_.now(); }, [this] { ++finished_; }, [this] { torn_ = true; },
+                [](const Failure& failure) { raise(failure); }}) {
+    torch::manual_seed(1);
+    net_ = Net();
+    x_ = torch::randn({7, 6});
+  }
+  void wrap(bool overlap = true) { reducer_ = make(*net_, exchange_, 0, overlap); }
+  std::unique_ptr<Reducer> make(torch::nn::Module& module, Exchange& exchange, std::uint32_t object = 0, bool overlap = true) {
+    ReducerOptions options;
+    options.object = object;
+    options.world_size = 2;
+    options.limits = {64, 64};   // a bucket for nearly every parameter
+    options.overlap = overlap;
+    auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange, scope_, options,
+                                             events_, clock_, Logger::none());
+    EXPECT_TRUE(reducer->open(clock_.now()));
+    return reducer;
+  }
+  Tensor loss() { return net_->forward(x_).pow(2).sum(); }
+  /// The gradients a model of the same parameters has without tutti.
+  std::vector<Tensor> plain_gradients(const std::function<Tensor(Net&)>& loss_of) {
+    Net copy;
+    const torch::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < copy->parameters().size(); ++i) copy->parameters()[i].copy_(net_->parameters()[i]);
+    {
+      const torch::AutoGradMode with_graph(true);
+      loss_of(copy).backward();
+    }
+    std::vector<Tensor> gradients;
+    for (const Tensor& parameter : copy->parameters()) gradients.push_back(parameter.grad());
+    return gradients;
+  }
+  void expect_gradients(const std::vector<Tensor>& expected) {
+    const auto parameters = net_->named_parameters();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_EQ(parameters[i].value().grad().defined(), expected[i].defined()) << parameters[i].key();
+      if (expected[i].defined()) EXPECT_TRUE(torch::equal(parameters[i].value().grad(), expected[i])) << parameters[i].key();
+    }
+  }
+
+  SteadyClock clock_;
+  EventBuffer events_{1000};
+  int finished_ = 0;
+  bool torn_ = false;
+  BackwardScope scope_;
+  FakeExchange exchange_;
+  Net net_{nullptr};
+  Tensor x_;
+  std::unique_ptr<Reducer> reducer_;
+};
+
+TEST_F(AutogradTest, GradientsShareTheBucketAfterEitherFormOfZeroGrad) {
+  torch::optim::SGD optimizer(net_->parameters(), 0.1);
+  wrap();
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
+  for (const bool set_to_none : {true, false, true}) {
+    optimizer.zero_grad(set_to_none);
+    loss().backward();
+    expect_gradients(expected);
+    net_->zero_grad(set_to_none);
+    loss().backward();
+    expect_gradients(expected);
+    const auto* begin = exchange_.plan().memory[0];
+    const auto* end = begin + exchange_.plan().buckets[0].bytes();
+    const auto* gradient = static_cast<const std::byte*>(net_->third->bias.grad().data_ptr());
+    EXPECT_TRUE(gradient >= begin && gradient < end);
+  }
+  optimizer.step();
+  EXPECT_NO_THROW(torch::nn::utils::clip_grad_norm_(net_->parameters(), 1.0));
+}
+
+TEST_F(AutogradTest, BucketsStartInOrderWhileBackwardGoesOn) {
+  wrap();
+  loss().backward();
+  std::vector<std::uint32_t> sorted(exchange_.starts.size());
+  for (std::uint32_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
+  EXPECT_EQ(exchange_.starts, sorted);
+  EXPECT_EQ(exchange_.finishes, 1);
+  EXPECT_GT(exchange_.started_at_poll[exchange_.started_at_poll.size() / 2], 0u) << "nothing was under way in the middle of backward";
+}
+
+TEST_F(AutogradTest, AParameterThatNobodyUsedKeepsAnUndefinedGradient) {
+  wrap();
+  net_->first->forward(x_).pow(2).sum().backward();
+  EXPECT_TRUE(net_->first->weight.grad().defined());
+  EXPECT_FALSE(net_->second->weight.grad().defined());
+  const std::vector<Tensor> before{net_->second->weight.detach().clone()};
+  torch::optim::SGD(net_->parameters(), torch::optim::SGDOptions(0.1).weight_decay(0.5)).step();
+  EXPECT_TRUE(torch::equal(net_->second->weight, before[0])) << "weight decay moves a parameter whose gradient is zeros";
+}
+
+TEST_F(AutogradTest, AParameterThatOnlyThePeerUsedGetsThePeersGradient) {
+  std::uint32_t presence = 0;
+  FakeExchange exchange([&presence](std::uint32_t bucket, std::size_t, float ours) {
+    if (bucket == presence) return 1.0f;                       // the peer used everything
+    return ours == 0.0f ? 6.0f : ours;
+  });
+  reducer_ = make(*net_, exchange);
+  presence = static_cast<std::uint32_t>(exchange.plan().buckets.size() - 1);
+  net_->first->forward(x_).pow(2).sum().backward();
+  ASSERT_TRUE(net_->second->weight.grad().defined());
+  EXPECT_TRUE(torch::equal(net_->second->weight.grad(), torch::full({4, 5}, 3.0)));
+}
+
+TEST_F(AutogradTest, NegativeZeroIsWhatAMissingGradientContributes) {
+  std::vector<float> second_weight;
+  FakeExchange exchange([&](std::uint32_t bucket, std::size_t, float ours) {
+    if (exchange.plan().buckets[bucket].elements >= 20 && exchange.plan().buckets[bucket].reduction == Reduction::kAverage &&
+        second_weight.size() < 20) {
+      second_weight.push_back(ours);
+    }
+    return ours;
+  });
+  reducer_ = make(*net_->second, exchange);
+  (void)net_->second->forward(torch::randn({2, 5}));
+  net_->second->bias.sum().backward();
+  ASSERT_EQ(second_weight.size(), 20u);
+  for (const float value : second_weight) EXPECT_TRUE(value == 0 && std::signbit(value)) << value;
+}
+
+TEST_F(AutogradTest, NoSyncAccumulatesAndTheNextBackwardExchangesTheSum) {
+  wrap();
+  reducer_->set_exchanging(false);
+  loss().backward();
+  EXPECT_TRUE(exchange_.starts.empty());
+  reducer_->set_exchanging(true);
+  loss().backward();
+  expect_gradients(plain_gradients([this](Net& net) {
+    net->forward(x_).pow(2).sum().backward();
+    return net->forward(x_).pow(2).sum();
+  }));
+}
+
+TEST_F(AutogradTest, AGradientFromNoSyncIsSentThoughItsHookDoesNotFireAgain) {
+  wrap();
+  reducer_->set_exchanging(false);
+  loss().backward();
+  reducer_->set_exchanging(true);
+  net_->third->bias.sum().backward();
+  EXPECT_TRUE(net_->first->weight.grad().defined());
+  EXPECT_EQ(exchange_.finishes, 1);
+}
+
+TEST_F(AutogradTest, CheckpointingTheWholeModelExchangesOnceAtTheTrueEnd) {
+  const Checkpointed::F f = [this](const Tensor& x) { return net_->forward(x); };
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
+  wrap();
+  Checkpointed::apply(x_.clone().requires_grad_(), &f).pow(2).sum().backward();
+  expect_gradients(expected);
+  EXPECT_EQ(exchange_.finishes, 1);
+}
+
+TEST_F(AutogradTest, CheckpointingThePartNearestTheLossExchangesOnceAtTheTrueEnd) {
+  const Checkpointed::F f = [this](const Tensor& x) { return net_->third(torch::tanh(net_->second(x))); };
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
+  wrap();
+  Checkpointed::apply(torch::tanh(net_->first(x_)), &f).pow(2).sum().backward();
+  expect_gradients(expected);
+  EXPECT_EQ(exchange_.finishes, 1);
+}
+
+TEST_F(AutogradTest, CheckpointingThePartFarthestFromTheLossExchangesOnceAtTheTrueEnd) {
+  const Checkpointed::F f = [this](const Tensor& x) { return torch::tanh(net_->second(torch::tanh(net_->first(x)))); };
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
+  wrap();
+  net_->third(Checkpointed::apply(x_.clone().requires_grad_(), &f)).pow(2).sum().backward();
+  expect_gradients(expected);
+  EXPECT_EQ(exchange_.finishes, 1);
+}
+
+TEST_F(AutogradTest, AParameterInsideAndOutsideACheckpointIsExactWithoutOverlapAndAnErrorWithIt) {
+  const Checkpointed::F f = [this](const Tensor& x) { return torch::tanh(net_->second(torch::tanh(net_->first(x)))); };
+  const auto run = [&] {
+    const Tensor inside = Checkpointed::apply(x_.clone().requires_grad_(), &f);
+    (net_->third(inside).pow(2).sum() + net_->second->weight.pow(2).sum()).backward();
+  };
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum() + net->second->weight.pow(2).sum(); });
+  wrap(/*overlap=*/false);
+  run();
+  const auto parameters = net_->parameters();
+  for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(torch::allclose(parameters[i].grad(), expected[i]));
+  EXPECT_EQ(exchange_.finishes, 1);
+
+  reducer_.reset();
+  net_->zero_grad();
+  wrap(/*overlap=*/true);
+  try {
+    run();
+    // Both firings came before the bucket was sent: then the result is right, too.
+    for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(torch::allclose(parameters[i].grad(), expected[i]));
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("second.weight"));
+    EXPECT_THAT(error.what(), HasSubstr("overlap(false)"));
+  }
+}
+
+TEST_F(AutogradTest, AModelWrappedTwiceIsRefused) {
+  wrap();
+  FakeExchange other;
+  try {
+    make(*net_, other);
+    FAIL() << "the second hook would silently replace the first";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("first.weight"));
+  }
+  loss().backward();
+  EXPECT_EQ(exchange_.finishes, 1) << "the first wrapping goes on";
+}
+
+TEST_F(AutogradTest, AModelMovedAfterWrappingIsRefusedUnlessItWasReloadedBeforeTheFirstStep) {
+  wrap();
+  net_->second->weight.set_data(net_->second->weight.data().clone());
+  try {
+    loss().backward();
+    FAIL() << "the parameter lies in other memory";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("second.weight"));
+  }
+  reducer_->accept_moved_parameters();
+  net_->zero_grad();
+  loss().backward();
+  EXPECT_THROW(reducer_->accept_moved_parameters(), UsageError);
+}
+
+TEST_F(AutogradTest, AnExceptionInTheUsersGraphResetsWhatItHadBegun) {
+  wrap();
+  // The node that was made first is the last that backward comes to.
+  const Tensor x = Throwing::apply(x_.clone().requires_grad_());
+  EXPECT_THROW(net_->forward(x).pow(2).sum().backward(), std::runtime_error);
+  EXPECT_TRUE(torn_) << "the later layers' buckets were on their way";
+  EXPECT_EQ(finished_, 0);
+
+  FakeExchange next;
+  reducer_.reset();
+  reducer_ = make(*net_, next);
+  net_->zero_grad();
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
+  loss().backward();
+  expect_gradients(expected);
+  EXPECT_EQ(finished_, 1);
+}
+
+TEST_F(AutogradTest, AFailedExchangeLeavesBackwardAsItsOwnExceptionAndTheNextBackwardWorks) {
+  wrap();
+  exchange_.fail_finish = true;
+  EXPECT_THROW(loss().backward(), Timeout);
+  exchange_.fail_finish = false;
+  exchange_.fail_start = true;
+  net_->zero_grad();
+  EXPECT_THROW(loss().backward(), PeerLost);
+  exchange_.fail_start = false;
+  net_->zero_grad();
+  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
+  loss().backward();
+  expect_gradients(expected);
+  EXPECT_EQ(finished_, 1);
+}
+
+TEST_F(AutogradTest, ASecondThreadInsideBackwardIsAnError) {
+  wrap();
+  std::string refused;
+  net_->first->weight.register_hook([&](const Tensor&) {
+    // The third layer's hooks have fired by now: this backward is running.
+    std::thread([&] {
+      try {
+        net_->third->bias.sum().backward();
+      } catch (const UsageError& error) {
+        refused = error.what();
+      }
+    }).join();
+  });
+  loss().backward();
+  EXPECT_THAT(refused, HasSubstr("two threads"));
+  EXPECT_EQ(exchange_.finishes, 1);
+}
+
+TEST_F(AutogradTest, AForkedChildsBackwardIsAnError) {
+  wrap();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      loss().backward();
+    } catch (const UsageError&) {
+      ::_exit(7);
+    } catch (...) {
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+}
+
+TEST_F(AutogradTest, SparseGradientsAreExchangedDense) {
+  torch::nn::Embedding embedding(torch::nn::EmbeddingOptions(9, 3).sparse(true));
+  auto reducer = make(*embedding, exchange_);
+  const Tensor which = torch::tensor({1, 4, 4});
+  embedding->forward(which).sum().backward();
+  Tensor expected = torch::zeros({9, 3});
+  expected[1] += 1;
+  expected[4] += 2;
+  EXPECT_TRUE(torch::equal(embedding->weight.grad(), expected));
+}
+
+TEST_F(AutogradTest, GradientsKeepTheStridesOfTheirParameters) {
+  torch::nn::Conv2d conv(torch::nn::Conv2dOptions(3, 4, 3));
+  {
+    const torch::NoGradGuard no_grad;
+    conv->weight.set_data(conv->weight.data().contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+  auto reducer = make(*conv, exchange_);
+  conv->forward(torch::randn({2, 3, 8, 8})).pow(2).sum().backward();
+  EXPECT_EQ(conv->weight.grad().strides(), conv->weight.strides());
+}
+
+TEST_F(AutogradTest, CreateGraphLeavesAGradientInItsBucket) {
+  wrap();
+  loss().backward({}, /*retain_graph=*/true, /*create_graph=*/true);
+  expect_gradients(plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); }));
+  EXPECT_FALSE(net_->first->weight.grad().requires_grad());
+}
+
+TEST_F(AutogradTest, TwoModelsInOneBackwardExchangeEachInTheirOrder) {
+  torch::nn::Linear other(3, 1);
+  FakeExchange second;
+  auto late = make(*other, second, 1);
+  wrap();
+  other(net_->forward(x_)).sum().backward();
+  EXPECT_EQ(exchange_.finishes, 1);
+  EXPECT_EQ(second.finishes, 1);
+  EXPECT_EQ(finished_, 1) << "one end of backward for both";
+}
+
+TEST_F(AutogradTest, AFrozenDiscriminatorExchangesNothingInTheGeneratorsStep) {
+  torch::nn::Linear discriminator(3, 1);
+  FakeExchange second;
+  auto wrapped = make(*discriminator, second, 1);
+  wrap();
+  for (Tensor& parameter : discriminator->parameters()) parameter.requires_grad_(false);
+  discriminator(net_->forward(x_)).sum().backward();
+  EXPECT_EQ(second.finishes, 0);
+  EXPECT_EQ(exchange_.finishes, 1);
+}
+
+TEST_F(AutogradTest, SeveralDtypesLieInBucketsOfTheirOwn) {
+  struct Mixed : torch::nn::Module {
+    Tensor a = register_parameter("a", torch::randn({5})), b = register_parameter("b", torch::randn({3}, torch::kFloat64));
+  } mixed;
+  auto reducer = make(mixed, exchange_);
+  (mixed.a.sum().to(torch::kFloat64) * 2 + mixed.b.pow(2).sum()).backward();
+  EXPECT_TRUE(torch::equal(mixed.a.grad(), torch::full({5}, 2.0f)));
+  EXPECT_TRUE(torch::equal(mixed.b.grad(), 2 * mixed.b.detach()));
+}
+
+TEST_F(AutogradTest, ExchangesOfAStepAreCountedFromZero) {
+  wrap();
+  reducer_->begin_step(4);
+  loss().backward();
+  net_->zero_grad();
+  loss().backward();
+  EXPECT_EQ(exchange_.ids.front().step, 4u);
+  EXPECT_EQ(exchange_.ids.front().index, 0);
+  EXPECT_EQ(exchange_.ids.back().step, 4u);
+  EXPECT_EQ(exchange_.ids.back().index, 1);
+}
+
+}  // namespace
+}  // namespace tutti::worker

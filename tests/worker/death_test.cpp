@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process that dies ends the run within two seconds with one line, and nothing of the run is left. The moments of death are drawn over
+// the whole life of the run, from a seed that is printed.
+#include <gmock/gmock.h>
+
+#include <chrono>
+#include <csignal>
+#include <random>
+#include <thread>
+
+#include "tests/worker/training_run.h"
+
+namespace tutti::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using std::chrono::milliseconds;
+
+constexpr int kMoments = 20;
+constexpr milliseconds kEnd{2000};       // from death to the end of the run
+constexpr milliseconds kGone{3000};      // and until nothing is left
+
+/// Runs on which to place moments: two agents under mpirun, two workers, two shards, 20 steps of at least 40 ms.
+RunTutti::Options victim() {
+  return {.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "--", exacting(), "--hold-ms", "40"},
+          .environment = one_thread()};
+}
+
+milliseconds life_of_a_run() {
+  const auto begin = std::chrono::steady_clock::now();
+  RunTutti run(victim());
+  EXPECT_EQ(run.wait(kPatience), 0) << run.err();
+  return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
+}
+
+/// A process of the run, by a drawn number: worker, shard, agent or the launcher itself.
+std::optional<MarkedProcess> draw_victim(const RunTutti& run, std::mt19937& random) {
+  std::vector<MarkedProcess> alive = run.processes();
+  if (alive.empty()) return std::nullopt;
+  return alive[random() % alive.size()];
+}
+
+TEST(Death, AtAnyMomentEndsTheRunAndLeavesNothing) {
+  const unsigned seed = std::random_device()();
+  std::printf("seed %u\n", seed);
+  std::mt19937 random(seed);
+  const milliseconds life = life_of_a_run();
+  int struck = 0;
+  for (int moment = 0; moment < kMoments; ++moment) {
+    RunTutti run(victim());
+    // The moment itself is drawn: there is no condition to wait for.
+    if (run.wait(milliseconds(random() % static_cast<unsigned>(life.count())))) continue;
+    const auto drawn = draw_victim(run, random);
+    if (!drawn || ::kill(drawn->pid, SIGKILL) != 0) continue;
+    ++struck;
+    const auto code = run.wait(kEnd);
+    EXPECT_TRUE(code.has_value()) << "still running 2 s after the death of " << drawn->command << "\n" << run.err();
+    EXPECT_EQ(run.leftovers(kGone), "") << "after the death of " << drawn->command;
+  }
+  EXPECT_GE(struck, kMoments / 2) << "too few of the runs were struck";
+}
+
+TEST(Death, OfAWorkerIsOneLineWithRankHostSignalAndStep) {
+  RunTutti run(managed(2, {"exchange=ps", "shards=2"}, {"--kill-at", "7"}));
+  const auto code = run.wait(kPatience);
+  ASSERT_TRUE(code.has_value());
+  EXPECT_NE(*code, 0);
+  EXPECT_THAT(run.err(), HasSubstr("rank 1 on "));
+  EXPECT_THAT(run.err(), HasSubstr("signal 9"));
+  EXPECT_THAT(run.err(), HasSubstr("step 7"));
+  EXPECT_EQ(run.leftovers(kGone), "");
+}
+
+TEST(Death, OfAnEmbeddedRankEndsTheJobAndNamesIt) {
+  RunTutti run(embedded(3, {{"TUTTI_EXCHANGE", "mpi"}}, {"--kill-at", "7"}));
+  const auto code = run.wait(kPatience);
+  ASSERT_TRUE(code.has_value());
+  EXPECT_NE(*code, 0);
+  EXPECT_EQ(run.leftovers(kGone), "");
+}
+
+}  // namespace
+}  // namespace tutti::testing

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// An exchange with one made-up peer in the same process, for tests of what stands between autograd and the exchange.
+#pragma once
+
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "worker/exchange.h"
+
+namespace tutti::worker {
+
+/// The peer's contribution to a bucket: it is given ours and returns its own, as floats.
+using Peer = std::function<float(std::uint32_t bucket, std::size_t element, float ours)>;
+
+class FakeExchange final : public Exchange {
+ public:
+  /// Without a peer, the other rank has what we have: the average is our own gradient.
+  explicit FakeExchange(Peer peer = [](std::uint32_t, std::size_t, float ours) { return ours; }) : peer_(std::move(peer)) {}
+
+  ExchangeTraits traits() const noexcept override { return {"fake", true, true, true, false}; }
+  Result<> open(ExchangePlan plan, Deadline) override {
+    plan_ = std::move(plan);
+    return {};
+  }
+  Result<> start(const ExchangeId& id, std::uint32_t bucket) override {
+    if (fail_start) return fail(Errc::kPeerLost, "rank 1 was lost");
+    starts.push_back(bucket);
+    started_.push_back(bucket);
+    ids.push_back(id);
+    return {};
+  }
+  Result<> poll() override {
+    started_at_poll.push_back(started_.size());
+    return {};
+  }
+  Result<> finish(Deadline) override {
+    if (fail_finish) return fail(Errc::kTimeout, "waited in vain for rank 1");
+    for (const std::uint32_t bucket : started_) combine(bucket);
+    started_.clear();
+    ++finishes;
+    return {};
+  }
+  void abort(const Failure&) noexcept override {}
+
+  const ExchangePlan& plan() const { return plan_; }
+
+  std::vector<std::uint32_t> starts;           ///< all of them, in order
+  std::vector<ExchangeId> ids;                 ///< of each start
+  std::vector<std::size_t> started_at_poll;    ///< buckets under way when a hook polled
+  int finishes = 0;
+  bool fail_start = false, fail_finish = false;
+
+ private:
+  template <class T>
+  void average(std::uint32_t bucket) {
+    T* values = reinterpret_cast<T*>(plan_.memory[bucket]);
+    const bool divide = plan_.buckets[bucket].reduction == Reduction::kAverage;
+    for (std::size_t i = 0; i < plan_.buckets[bucket].elements; ++i) {
+      values[i] += static_cast<T>(peer_(bucket, i, static_cast<float>(values[i])));
+      if (divide) values[i] /= 2;
+    }
+  }
+  void combine(std::uint32_t bucket) {
+    const BucketSpec& spec = plan_.buckets[bucket];
+    if (spec.reduction == Reduction::kBroadcast) return;
+    if (spec.dtype == DType::kFloat64) average<double>(bucket);
+    else average<float>(bucket);
+  }
+
+  const Peer peer_;
+  ExchangePlan plan_;
+  std::vector<std::uint32_t> started_;
+};
+
+}  // namespace tutti::worker

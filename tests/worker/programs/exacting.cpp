@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trains the exacting model for 20 steps: as one rank of a run, or, with --reference N, as one process that does in plain LibTorch what N
+// ranks do together. The last line of rank 0 is "hash=... ranks=N".
+#include <torch/torch.h>
+#include <tutti/tutti.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "tests/worker/programs/exacting_model.h"
+#include "worker/sharded_order.h"
+
+namespace {
+
+constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
+
+struct Arguments {
+  std::string optimizer = "sgd", variant, dump, checkpoint;
+  int reference = 0, variant_rank = -1, hold_ms = 0;
+  bool swap = false, reciprocal = false, delay = false, resume = false, other_threads = false;
+  std::int64_t save_at = 0, kill_at = -1;
+};
+
+CLI::App& declare(CLI::App& app, Arguments& a) {
+  app.add_option("--optimizer", a.optimizer);
+  app.add_option("--reference", a.reference, "do the work of so many ranks in turn");
+  app.add_flag("--swap", a.swap, "reference: rank 2's gradient is added before rank 1's");
+  app.add_flag("--reciprocal", a.reciprocal, "reference: multiply by 1/N instead of dividing by N");
+  app.add_option("--variant", a.variant, "the model is another one on --variant-rank");
+  app.add_option("--variant-rank", a.variant_rank);
+  app.add_flag("--other-threads", a.other_threads, "another number of threads on --variant-rank");
+  app.add_flag("--delay", a.delay, "random pauses before joining and in every step");
+  app.add_option("--hold-ms", a.hold_ms, "each step lasts at least so long");
+  app.add_option("--dump", a.dump, "file for the final parameters as float64");
+  app.add_option("--checkpoint", a.checkpoint, "folder");
+  app.add_option("--save-at", a.save_at, "save after so many steps and end");
+  app.add_flag("--resume", a.resume);
+  app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
+  return app;
+}
+
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name, const std::vector<torch::Tensor>& parameters) {
+  if (name == "adam") return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(0.01).weight_decay(0.01));
+  return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(0.001));
+}
+
+void pause(const Arguments& arguments) {
+  static std::mt19937 random(static_cast<unsigned>(::getpid()));
+  if (arguments.delay) std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
+  if (arguments.hold_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(arguments.hold_ms));
+}
+
+void dump(const std::string& path, const torch::nn::Module& model) {
+  std::ofstream file(path, std::ios::binary);
+  for (const torch::Tensor& parameter : model.parameters()) {
+    const torch::Tensor values = parameter.detach().to(torch::kFloat64).contiguous();
+    file.write(static_cast<const char*>(values.const_data_ptr()), static_cast<std::streamsize>(values.nbytes()));
+  }
+}
+
+void report(const Arguments& arguments, Exacting& model, torch::optim::Optimizer& optimizer, int ranks) {
+  if (!arguments.dump.empty()) dump(arguments.dump, *model);
+  std::printf("hash=%s ranks=%d\n", tutti::StateView(*model, {&optimizer}).model_hash().c_str(), ranks);
+}
+
+/// Gradients of all ranks' micro-batches, accumulated by LibTorch in rank order, then divided. Buffers are rank 0's.
+void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::ShardedOrder& order, std::int64_t step, std::uint64_t seed) {
+  Samples samples(0);
+  std::vector<int> ranks(static_cast<std::size_t>(arguments.reference));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  if (arguments.swap) std::swap(ranks[1], ranks[2]);
+  std::vector<torch::Tensor> buffers_of_rank_0;
+  for (const int rank : ranks) {
+    const auto batch = samples.get_batch(order.indices(static_cast<std::size_t>(step % kStepsPerEpoch), rank));
+    torch::manual_seed(tutti::worker::mix(seed, static_cast<std::uint64_t>(step) + 1, static_cast<std::uint64_t>(rank)));
+    const torch::Tensor loss = loss_of(model, batch, rank);
+    if (rank == 0) {
+      for (const torch::Tensor& buffer : model->buffers()) buffers_of_rank_0.push_back(buffer.clone());
+    }
+    loss.backward();
+  }
+  const torch::NoGradGuard no_grad;
+  for (torch::Tensor& parameter : model->parameters()) {
+    if (!parameter.grad().defined()) continue;
+    if (arguments.reciprocal) parameter.mutable_grad().mul_(1.0 / arguments.reference);
+    else parameter.mutable_grad().div_(arguments.reference);
+  }
+  for (std::size_t b = 0; b < buffers_of_rank_0.size(); ++b) model->buffers()[b].copy_(buffers_of_rank_0[b]);
+}
+
+void run_reference(const Arguments& arguments, tutti::Session& session) {
+  Exacting model("");
+  const auto optimizer = make_optimizer(arguments.optimizer, model->parameters());
+  tutti::worker::ShardedOrder order(static_cast<std::size_t>(kBatch * kStepsPerEpoch * arguments.reference), kBatch, arguments.reference,
+                                    session.seed());
+  for (std::int64_t step = 0; step < kEpochs * kStepsPerEpoch; ++step) {
+    if (step % kStepsPerEpoch == 0) order.begin_epoch(static_cast<std::uint64_t>(step / kStepsPerEpoch));
+    optimizer->zero_grad();
+    reference_step(arguments, model, order, step, session.seed());
+    optimizer->step();
+  }
+  report(arguments, model, *optimizer, arguments.reference);
+}
+
+void run_rank(const Arguments& arguments, tutti::Session& session) {
+  const bool odd_one = session.rank() == arguments.variant_rank;
+  if (odd_one && arguments.other_threads) at::set_num_threads(at::get_num_threads() + 1);
+  Exacting model(odd_one ? arguments.variant : "");
+  const auto optimizer = make_optimizer(arguments.optimizer, model->parameters());
+  tutti::DataParallel parallel(session, model, *optimizer);
+  if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
+  Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
+  for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {
+    pause(arguments);
+    optimizer->zero_grad();
+    const torch::Tensor loss = loss_of(model, batch, session.rank());
+    if (parallel.steps() - 1 == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    loss.backward();
+    optimizer->step();
+    session.log("loss", loss.item<double>());
+    if (parallel.steps() != arguments.save_at) continue;
+    parallel.save(arguments.checkpoint);
+    return;
+  }
+  const auto hashes = session.all_gather(parallel.state().model_hash());
+  for (const std::string& hash : hashes) {
+    if (hash != hashes[0]) throw tutti::MismatchError("the ranks end with different parameters");
+  }
+  if (session.rank() == 0) report(arguments, model, *optimizer, session.world_size());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app;
+  CLI11_PARSE(declare(app, arguments), argc, argv);
+  pause(arguments);
+  tutti::Session session(argc, argv);
+  if (arguments.reference > 0) run_reference(arguments, session);
+  else run_rank(arguments, session);
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranks that do not fit together are refused at the start, on every rank, with the first difference.
+#include <gmock/gmock.h>
+
+#include "tests/worker/training_run.h"
+
+namespace tutti::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Difference {
+  const char* name;
+  Strings arguments;
+  std::string message;   ///< a part of it
+};
+
+class Refusal : public ::testing::TestWithParam<Difference> {};
+
+TEST_P(Refusal, NamesTheFirstDifferenceOnEveryRankAndEndsWith78) {
+  for (const int odd : {0, 1, 2}) {
+    RunTutti run(managed(3, {"exchange=gloo", "timeout_s=20"}, Strings{"--variant-rank", std::to_string(odd)} + GetParam().arguments));
+    EXPECT_EQ(run.wait(kPatience), 78) << run.err();
+    EXPECT_THAT(run.err(), HasSubstr(GetParam().message)) << "rank " << odd;
+    for (const char* rank : {"rank-0.log", "rank-1.log", "rank-2.log"}) {
+      EXPECT_THAT(run.log(rank), HasSubstr(GetParam().message)) << rank << " of odd rank " << odd;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, Refusal,
+                         ::testing::Values(Difference{"missing", {"--variant", "missing"}, "sometimes"},
+                                           Difference{"extra", {"--variant", "extra"}, "surplus"},
+                                           Difference{"renamed", {"--variant", "renamed"}, "initial.weight"},
+                                           Difference{"reordered", {"--variant", "reordered"}, "the same names in another order"},
+                                           Difference{"dtype", {"--variant", "dtype"}, "wide.weight"},
+                                           Difference{"shape", {"--variant", "shape"}, "[14, 139]"},
+                                           Difference{"threads", {"--other-threads"}, "threads is "}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Refusal, OfAnExchangeThatCannotWorkHereIsAUsageError) {
+  RunTutti run({.arguments = {}, .environment = {{"TUTTI_EXCHANGE", "ps"}}, .program = exacting()});
+  EXPECT_EQ(run.wait(kPatience), 64);
+  EXPECT_THAT(run.err(), HasSubstr("a process alone has nobody to exchange with"));
+}
+
+}  // namespace
+}  // namespace tutti::testing

@@ -46,12 +46,14 @@ struct Prepared {
     envp = pointers(environment);
     if (!spec.cores.empty()) cores = core_set(spec.cores);
     has_cores = !spec.cores.empty();
+    guard = spec.guard;
   }
   std::vector<std::string> arguments, environment;
   std::vector<char*> argv, envp;
   std::vector<int> inherited;
   cpu_set_t cores;
   bool has_cores = false;
+  int guard = -1;
   pid_t parent = getpid();
 };
 
@@ -64,11 +66,16 @@ void restore_signals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+void tell_guard(const Prepared& prepared, pid_t word) {
+  if (prepared.guard >= 0) (void)!write(prepared.guard, &word, sizeof word);
+}
+
 /// In the child; async-signal-safe calls only.
 [[noreturn]] void become(const Prepared& prepared, int out, int err, int failure) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != prepared.parent) _exit(127);  // it died before the line above
+  tell_guard(prepared, getpid());
   restore_signals();
   if (prepared.has_cores) sched_setaffinity(0, sizeof prepared.cores, &prepared.cores);
   const int null = open("/dev/null", O_RDONLY);
@@ -79,6 +86,7 @@ void restore_signals() {
   for (int fd : prepared.inherited) fcntl(fd, F_SETFD, 0);
   execve(prepared.argv[0], prepared.argv.data(), prepared.envp.data());
   const int error = errno;
+  tell_guard(prepared, -getpid());
   (void)!write(failure, &error, sizeof error);
   _exit(127);
 }

@@ -22,6 +22,7 @@ struct ChildSpec {
   Environment environment;
   std::vector<int> inherited;  ///< descriptors that stay open, under the same numbers
   std::vector<int> cores;      ///< it may run on; empty: all
+  int guard = -1;              ///< OrphanGuard::line(): the child is watched before it can start anything
 };
 
 class ChildProcess {

@@ -81,10 +81,12 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
   const auto plan = plan_run(*config, expected_hosts(*config, *launch));
   if (!plan) return complain(plan.error());
   if (command.dry_run) return dry_run(*plan, *launch, site, line);
-  if (const auto program = find_program(plan->config.program.front(), environment); !program)
+  if (const auto program = find_program(plan->config.program.front(), environment); !program) {
     return complain(program.error());
-  if (*launch == Launch::kLocal || *launch == Launch::kSlurmAgent)
+  }
+  if (*launch == Launch::kLocal || *launch == Launch::kSlurmAgent) {
     return be_agent(*launch, command.request, environment);
+  }
 
   const CommandLine become = line_of(*launch, *config, site, line);
   fmt::print(stderr, "tutti: {}\n", become.text());
@@ -97,8 +99,9 @@ int execute(const ServerCommand&, const Environment& environment) {
   if (variable != environment.end()) {
     std::from_chars(variable->second.data(), variable->second.data() + variable->second.size(), fd);
   }
-  if (fd < 0)
+  if (fd < 0) {
     return complain(fail(Errc::kUsage, "`tutti server` is started by an agent; start a run with `tutti run`"));
+  }
   signal(SIGPIPE, SIG_IGN);
   const auto bootstrap = read_bootstrap(fd);
   if (!bootstrap) return complain(bootstrap.error());

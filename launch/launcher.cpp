@@ -17,8 +17,9 @@ namespace {
 /// or none.
 bool in_slurm_step(const Environment& environment) {
   const auto step = environment.find("SLURM_STEP_ID");
-  if (step == environment.end() || !environment.contains("SLURM_PROCID") || !environment.contains("SLURM_NTASKS"))
+  if (step == environment.end() || !environment.contains("SLURM_PROCID") || !environment.contains("SLURM_NTASKS")) {
     return false;
+  }
   std::uint32_t number = 0;
   const std::string& text = step->second;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

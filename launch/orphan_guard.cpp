@@ -83,7 +83,8 @@ OrphanGuard::~OrphanGuard() {
   if (pid_ > 0) waitpid(pid_, nullptr, 0);
 }
 
-void OrphanGuard::tell(pid_t word) noexcept {
+void OrphanGuard::forget(pid_t group) noexcept {
+  const pid_t word = -group;
   (void)!write(line_.get(), &word, sizeof word);
 }
 

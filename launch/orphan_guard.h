@@ -31,12 +31,12 @@ class OrphanGuard {
   ~OrphanGuard();
   OrphanGuard(OrphanGuard&& other) noexcept : line_(std::move(other.line_)), pid_(std::exchange(other.pid_, -1)) {}
 
-  void watch(pid_t group) noexcept { tell(group); }
-  void forget(pid_t group) noexcept { tell(-group); }
+  /// Where a process group's leader registers itself, by its id; negated, it takes itself off.
+  int line() const noexcept { return line_.get(); }
+  void forget(pid_t group) noexcept;
 
  private:
   OrphanGuard(FileDescriptor line, pid_t pid) : line_(std::move(line)), pid_(pid) {}
-  void tell(pid_t word) noexcept;
   FileDescriptor line_;  // its end of file is the agent's end
   pid_t pid_;
 };

@@ -33,7 +33,10 @@ std::string read_patiently(int fd) {
 }  // namespace
 
 std::string first_line_of(const std::vector<std::string>& arguments, const Environment& environment) {
-  auto child = ChildProcess::start({arguments, environment, {}, {}});
+  ChildSpec spec;
+  spec.arguments = arguments;
+  spec.environment = environment;
+  auto child = ChildProcess::start(spec);
   if (!child) return {};
   const FileDescriptor out = child->take_stdout();
   const std::string text = read_patiently(out.get());

@@ -54,10 +54,10 @@ Result<> Supervisor::start(ChildPlan plan) {
   ChildSpec& spec = plan.program;
   spec.environment["TUTTI_FD"] = std::to_string(line->childs.get());
   spec.environment["TUTTI_STATUS_FD"] = std::to_string(status->fd());
+  spec.guard = guard_.line();
   spec.inherited = {line->childs.get(), status->fd()};
   auto process = ChildProcess::start(spec);
   if (!process) return process.error();
-  guard_.watch(process->pid());
 
   ChildOutput output(context_, process->take_stdout(), process->take_stderr(), std::move(*log), plan.forward_output);
   children_.push_back({plan.member, std::move(line->ours), std::move(*status), std::move(*process), std::move(output)});

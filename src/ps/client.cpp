@@ -33,7 +33,8 @@ Client::Client(Loop& loop, Options options, const Clock& clock, EventSink& event
       session_(std::make_shared<ClientSession>(options_.shards, options_.credentials, clock, events)) {}
 
 Client::~Client() {
-  loop_.run([&] { return session_->shut(); }).wait();
+  loop_.run([this] { return session_->shut(); }).wait();
+  loop_.run([this] { session_.reset(); });
 }
 
 Result<> Client::open(Buckets buckets, Deadline deadline) {

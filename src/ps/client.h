@@ -66,7 +66,7 @@ class Client {
   const Options options_;
   const Clock& clock_;
   EventSink& events_;
-  const std::shared_ptr<ClientSession> session_;
+  std::shared_ptr<ClientSession> session_;  // lives on the loop
 };
 
 }  // namespace tutti::ps

@@ -160,10 +160,9 @@ void Server::Session::on_closed(Connection& connection, const Failure& why) {
   if (why.code == Errc::kProtocol) record(EventKind::kFrameRefused, number, FrameHeader{}, 0);
   Rank& rank = rank_of(connection);
   rank.connection.reset();
+  if (!live_.is_ending()) log_.warning("rank {} at {}: {}", number, connection.peer_address(), why.text());
+  if (rank.next && !live_.is_ending()) start(std::exchange(rank.next, nullptr));
   live_.closed();
-  if (live_.is_ending()) return;
-  log_.warning("rank {} at {}: {}", number, connection.peer_address(), why.text());
-  if (rank.next) start(std::exchange(rank.next, nullptr));
 }
 
 std::shared_future<void> Server::Session::shut() {
@@ -200,7 +199,8 @@ Server::Server(Loop& loop, std::shared_ptr<Session> session, Endpoint endpoint)
     : loop_(loop), session_(std::move(session)), endpoint_(std::move(endpoint)) {}
 
 Server::~Server() {
-  loop_.run([&] { return session_->shut(); }).wait();
+  loop_.run([this] { return session_->shut(); }).wait();
+  loop_.run([this] { session_.reset(); });
 }
 
 std::size_t Server::buffer_bytes() const {

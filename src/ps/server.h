@@ -39,7 +39,7 @@ class Server {
   Server(Loop& loop, std::shared_ptr<Session> session, Endpoint endpoint);
 
   Loop& loop_;
-  const std::shared_ptr<Session> session_;
+  std::shared_ptr<Session> session_;  // lives on the loop
   const Endpoint endpoint_;
 };
 

@@ -68,8 +68,9 @@ TEST(TuttiProgram, DoesNotNeedLibTorch) {
   const Answer answer = ask({bin_folder() + "/tutti"}, "/usr/bin/ldd");
   EXPECT_EQ(answer.exit_code, 0) << answer.err;
   EXPECT_THAT(answer.out, HasSubstr("libc.so"));
-  for (const char* library : {"libtorch", "libc10", "libcuda", "libnccl"})
+  for (const char* library : {"libtorch", "libc10", "libcuda", "libnccl"}) {
     EXPECT_THAT(answer.out, Not(HasSubstr(library)));
+  }
 }
 
 }  // namespace

@@ -35,8 +35,9 @@ TEST(ExchangeMpi, AveragesByOneDivisionOfTheSum) {
   const int size = ranks().size();
   float sum_of_ranks = 0;
   for (int rank = 0; rank < size; ++rank) sum_of_ranks += static_cast<float>(rank);
-  for (std::size_t i = 0; i < values.size(); ++i)
+  for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>(i) + static_cast<float>(ranks().rank());
+  }
   ASSERT_TRUE(exchange_once(DType::kFloat32, Reduction::kAverage, values));
   for (std::size_t i = 0; i < values.size(); ++i) {
     ASSERT_EQ(values[i], (static_cast<float>(i) * static_cast<float>(size) + sum_of_ranks) / static_cast<float>(size))

@@ -14,9 +14,8 @@ MpiWorld& ranks() {
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   auto& world = tutti::testing::ranks();
-  if (world.rank() != 0)
-    delete ::testing::UnitTest::GetInstance()->listeners().Release(
-        ::testing::UnitTest::GetInstance()->listeners().default_result_printer());
+  auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
+  if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
   const int failed = RUN_ALL_TESTS();
   const int agreed = world.agree(failed, tutti::SteadyClock().now() + std::chrono::seconds(20)).value();
   world.finalize().value();

@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <optional>
+
 #include "launch/child_process.h"
 #include "tests/support/eventually.h"
 
@@ -30,9 +32,10 @@ pid_t worker_of_killed_agent() {
   const pid_t agent = fork();
   if (agent == 0) {
     auto guard = OrphanGuard::start({}).value();
-    auto child =
-        ChildProcess::start({{"/bin/sh", "-c", "sleep 1000 & echo $!; wait"}, environment_snapshot(), {}, {}}).value();
-    guard.watch(child.pid());
+    ChildSpec spec;
+    spec.arguments = {"/bin/sh", "-c", "sleep 1000 & echo $!; wait"};
+    spec.guard = guard.line();
+    auto child = ChildProcess::start(spec).value();
     const FileDescriptor out = child.take_stdout();
     char text[16] = {};
     eventually(kPatience, [&] { return read(out.get(), text, sizeof text - 1) > 0; });
@@ -55,12 +58,13 @@ TEST(OrphanGuard, KillsTheWorkerBehindAShellWhenTheAgentIsKilled) {
 }
 
 TEST(OrphanGuard, LeavesAGroupAloneThatWasForgotten) {
-  auto child = ChildProcess::start({{"/bin/sleep", "1000"}, environment_snapshot(), {}, {}}).value();
-  {
-    auto guard = OrphanGuard::start({}).value();
-    guard.watch(child.pid());
-    guard.forget(child.pid());
-  }
+  auto guard = std::make_optional(OrphanGuard::start({}).value());
+  ChildSpec spec;
+  spec.arguments = {"/bin/sleep", "1000"};
+  spec.guard = guard->line();
+  auto child = ChildProcess::start(spec).value();
+  guard->forget(child.pid());
+  guard.reset();
   EXPECT_FALSE(child.reap().has_value());
   child.signal_group(SIGKILL);
   EXPECT_TRUE(eventually(kPatience, [&] { return child.reap().has_value(); }));

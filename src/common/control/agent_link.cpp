@@ -22,7 +22,7 @@ Result<> AgentLink::Impl::on_notice(FrameType type, std::span<const std::byte> c
   if (type != FrameType::kShutdown) return fail(Errc::kProtocol, "the coordinator sent a frame that is not for agents");
   const auto shutdown = decode<Shutdown>(control);
   if (!shutdown) return shutdown.error();
-  link.say_no_end();
+  link.ignore_end();
   if (!std::exchange(told, true)) callbacks.on_shutdown(shutdown->exit_code);
   return {};
 }
@@ -38,7 +38,9 @@ Result<std::unique_ptr<AgentLink>> AgentLink::join(Loop& loop, Options options, 
   return agent;
 }
 
-const std::string& AgentLink::local_address() const noexcept { return impl_->link.local_address(); }
+const std::string& AgentLink::local_address() const noexcept {
+  return impl_->link.local_address();
+}
 
 void AgentLink::child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error) {
   ChildExited message;
@@ -54,6 +56,8 @@ void AgentLink::report_failure(const Failure& failure) {
   impl_->link.send(FrameType::kAbort, encode(Abort{failure.code, {self.role, self.rank}, failure.text()}));
 }
 
-void AgentLink::done() { impl_->link.send(FrameType::kAgentDone, {}); }
+void AgentLink::done() {
+  impl_->link.send(FrameType::kAgentDone, {});
+}
 
 }  // namespace tutti

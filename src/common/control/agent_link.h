@@ -22,13 +22,15 @@ class AgentLink {
     /// The coordinator is gone before it said so: end the children, nobody listens any more. Called at most once.
     std::function<void(const Failure&)> on_lost;
   };
-  /// Errors: those of Member::join.
+  /// Errors: those of Member::join. A callback may come before this returned.
   static Result<std::unique_ptr<AgentLink>> join(Loop& loop, Options options, Callbacks callbacks, Logger log);
-  /// Closes after what was sent is written: the coordinator takes that for a loss of this host unless done() came first.
+  /// Closes after what was sent is written: the coordinator takes that for a loss of this host unless done() came
+  /// first.
   ~AgentLink();
 
   const std::string& local_address() const noexcept;
-  /// `wait_status` as waitpid gave it, `step` from the child's status page, `last_error` the last line it wrote to stderr.
+  /// `wait_status` as waitpid gave it, `step` from the child's status page, `last_error` the last line it wrote to
+  /// stderr.
   void child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error);
   /// Tells why this agent itself fails: the cause the user will read.
   void report_failure(const Failure& failure);

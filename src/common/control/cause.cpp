@@ -21,10 +21,14 @@ std::string describe_signal(int signal) {
 
 std::string describe_end(const Cause& cause) {
   switch (cause.how) {
-    case Cause::How::kReported: return "failed";
-    case Cause::How::kLost: return "was lost";
-    case Cause::How::kLeftEarly: return "ended without leaving the run";
-    case Cause::How::kExited: break;
+    case Cause::How::kReported:
+      return "failed";
+    case Cause::How::kLost:
+      return "was lost";
+    case Cause::How::kLeftEarly:
+      return "ended without leaving the run";
+    case Cause::How::kExited:
+      break;
   }
   if (cause.signal != 0) return "was killed by signal " + describe_signal(cause.signal);
   return "exited with code " + std::to_string(cause.exit_code);
@@ -35,9 +39,11 @@ std::string describe_moment(const Cause& cause) {
   return cause.step == 0 ? " before its first step" : " at step " + std::to_string(cause.step);
 }
 
-// Signals that an agent ends its children with, and the one that an uncaught exception ends in: on others than the member that is
-// blamed they follow from the end of the run.
-bool is_signal_of_ending(int signal) { return signal == SIGTERM || signal == SIGKILL || signal == SIGABRT; }
+// Signals that an agent ends its children with, and the one that an uncaught exception ends in: on others than the
+// member that is blamed they follow from the end of the run.
+bool is_signal_of_ending(int signal) {
+  return signal == SIGTERM || signal == SIGKILL || signal == SIGABRT;
+}
 
 bool is_specific(const Cause& cause) {
   if (cause.how == Cause::How::kReported) return true;
@@ -63,10 +69,14 @@ std::string Cause::text() const {
 
 int Cause::run_exit_code() const {
   switch (how) {
-    case How::kReported: return tutti::exit_code(code);
-    case How::kLost: return kExitPeerLost;
-    case How::kLeftEarly: return kExitBug;
-    case How::kExited: break;
+    case How::kReported:
+      return tutti::exit_code(code);
+    case How::kLost:
+      return kExitPeerLost;
+    case How::kLeftEarly:
+      return kExitBug;
+    case How::kExited:
+      break;
   }
   return signal == 0 && exit_code >= kExitFirst && exit_code <= kExitLast ? exit_code : kExitBug;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why a run ended: which member, where, at which step, how. From the reports that come in, Verdict picks the one that is told to the
-// user: the first cause, not one of the many failures that follow from it.
+// Why a run ended: which member, where, at which step, how. From the reports that come in, Verdict picks the one that
+// is told to the user: the first cause, not one of the many failures that follow from it.
 // Thread safety: values; a Verdict is owned by one thread.
 #pragma once
 
@@ -22,7 +22,9 @@ struct MemberId {
 
   auto operator<=>(const MemberId&) const = default;
   template <class Archive>
-  void serialize(Archive& archive) { archive(role, rank); }
+  void serialize(Archive& archive) {
+    archive(role, rank);
+  }
 };
 std::string describe(const MemberId& member);  // "rank 2", "shard 0", "agent 1"
 
@@ -37,13 +39,13 @@ struct Cause {
   MemberId member;
   std::string host;
   std::uint64_t step = 0;
-  int signal = 0;                ///< 0: it exited by itself
+  int signal = 0;  ///< 0: it exited by itself
   int exit_code = 0;
-  std::string last_error;        ///< the last line it wrote to stderr, or its own words
+  std::string last_error;  ///< the last line it wrote to stderr, or its own words
   How how = How::kExited;
-  Errc code = Errc::kPeerLost;   ///< what the other members fail with
+  Errc code = Errc::kPeerLost;  ///< what the other members fail with
 
-  std::string text() const;      ///< "rank 1 on node2 was killed by signal 9 (Killed) at step 37: last error: ..."
+  std::string text() const;  ///< "rank 1 on node2 was killed by signal 9 (Killed) at step 37: last error: ..."
   /// The exit code of the run: a code from 64 to 78 is handed on, anything else counts as a bug (70).
   int run_exit_code() const;
 };
@@ -55,8 +57,8 @@ enum class Certainty : std::uint8_t {
   kKnown,    ///< the member's end is its own
 };
 
-/// A report that is less than certain waits a moment for a better one. Once a cause is pronounced only the missing reason for a loss
-/// can still replace it: other failures that arrive then are its consequences.
+/// A report that is less than certain waits a moment for a better one. Once a cause is pronounced only the missing
+/// reason for a loss can still replace it: other failures that arrive then are its consequences.
 class Verdict {
  public:
   /// `patience`: how long a report waits that is less than kKnown.

@@ -13,7 +13,9 @@ constexpr auto kAnswerGrace = std::chrono::seconds(2);
 // Deadlines beyond are as good as none, and must not overflow when something is added to them.
 constexpr auto kWaitMax = std::chrono::hours(24 * 365);
 
-TimePoint now() { return std::chrono::steady_clock::now(); }
+TimePoint now() {
+  return std::chrono::steady_clock::now();
+}
 
 }  // namespace
 
@@ -22,7 +24,7 @@ ControlLink::ControlLink(Loop& loop, Options options, Logger log, OnNotice on_no
 
 ControlLink::~ControlLink() {
   if (!connection_) return;
-  say_no_end();
+  ignore_end();
   loop_.run([this] { connection_->close(); });
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return closed_; });
@@ -75,7 +77,9 @@ Result<Reply> ControlLink::wait_for(std::uint64_t request, Deadline deadline) {
   return fail(Errc::kTimeout, "the coordinator at " + options_.coordinator.text() + " does not answer");
 }
 
-Deadline ControlLink::default_deadline() const { return now() + options_.timeout; }
+Deadline ControlLink::default_deadline() const {
+  return now() + options_.timeout;
+}
 
 void ControlLink::send(FrameType type, std::string control, std::uint64_t step) {
   loop_.post([this, type, control = std::move(control), step]() mutable { send_now(type, std::move(control), step); });
@@ -100,7 +104,7 @@ void ControlLink::end(const Failure& why) {
   if (callback) callback(why);
 }
 
-void ControlLink::say_no_end() {
+void ControlLink::ignore_end() {
   const std::lock_guard lock(mutex_);
   end_matters_ = false;
 }
@@ -132,8 +136,10 @@ Result<> ControlLink::on_frame(Connection&, const FrameHeader& header, std::span
     case FrameType::kJoined:
     case FrameType::kGathered:
     case FrameType::kStoreReply:
-    case FrameType::kLeft: return on_reply(control);
-    default: return on_notice_(header.type, control);
+    case FrameType::kLeft:
+      return on_reply(control);
+    default:
+      return on_notice_(header.type, control);
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every member's connection to the coordinator has in common: joining, requests that wait for their reply, and the end, which
-// ends all waits. Member and AgentLink are made of it.
+// What every member's connection to the coordinator has in common: joining, requests that wait for their reply, and the
+// end, which ends all waits. Member and AgentLink are made of it.
 // Thread safety: any thread but the loop's, except where said.
 #pragma once
 
@@ -38,8 +38,8 @@ class ControlLink final : private FrameSink {
   ~ControlLink() override;
 
   Result<> join();
-  /// Sends `message` (with a `request` and a `wait_ns`) and waits for its reply, for as long as `deadline` and a moment more: the
-  /// coordinator itself answers a late request, and knows more.
+  /// Sends `message` (with a `request` and a `wait_ns`) and waits for its reply, for as long as `deadline` and a moment
+  /// more: the coordinator itself answers a late request, and knows more.
   template <class Message>
   Result<Reply> request(FrameType type, Message message, Deadline deadline);
   Deadline default_deadline() const;
@@ -48,11 +48,11 @@ class ControlLink final : private FrameSink {
   void send_now(FrameType type, std::string control, std::uint64_t step);
   Loop& loop() noexcept { return loop_; }
 
-  /// Ends every wait, now and later, with `why`, and calls the on_end callback. Only the first call counts. REQUIRES: called on the
-  /// loop.
+  /// Ends every wait, now and later, with `why`, and calls the on_end callback. Only the first call counts. REQUIRES:
+  /// called on the loop.
   void end(const Failure& why);
-  /// No end is told any more: this member is done.
-  void say_no_end();
+  /// This member is done: no end is told any more.
+  void ignore_end();
   /// `f` is called once, on the loop: at once if the end came already.
   void on_end(std::function<void(const Failure&)> f);
   std::optional<Failure> ended() const;

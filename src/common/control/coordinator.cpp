@@ -12,8 +12,7 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
   // A connection that proved the secret, and the member it became with its first frame.
   struct Peer final : FrameSink {
     Peer(Impl& owner_, std::shared_ptr<Connection> connection_)
-        : owner(owner_), connection(std::move(connection_)),
-          id{connection->peer().role, connection->peer().rank} {}
+        : owner(owner_), connection(std::move(connection_)), id{connection->peer().role, connection->peer().rank} {}
 
     Result<std::span<std::byte>> payload_place(Connection&, const FrameHeader&, std::span<const std::byte>) override {
       return fail(Errc::kProtocol, "tensor bytes for the coordinator");
@@ -31,8 +30,13 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
   };
 
   Impl(Loop& loop_, Options options_, const Clock& clock_, Logger log_, Callbacks callbacks_)
-      : loop(loop_), options(std::move(options_)), clock(clock_), log(std::move(log_)),
-        callbacks(std::move(callbacks_)), machine(options.machine), timer(loop_.context()) {}
+      : loop(loop_),
+        options(std::move(options_)),
+        clock(clock_),
+        log(std::move(log_)),
+        callbacks(std::move(callbacks_)),
+        machine(options.machine),
+        timer(loop_.context()) {}
 
   Result<> listen();
   void welcome(std::shared_ptr<Connection> connection);
@@ -128,8 +132,12 @@ void Coordinator::Impl::carry_out(const CoordinatorFsm::Actions& actions) {
       case CoordinatorAction::Kind::kSend:
         if (member != members.end()) send(*member->second, action.type, action.control);
         break;
-      case CoordinatorAction::Kind::kLine: callbacks.print(action.line); break;
-      case CoordinatorAction::Kind::kFinished: callbacks.finished(action.exit_code); break;
+      case CoordinatorAction::Kind::kLine:
+        callbacks.print(action.line);
+        break;
+      case CoordinatorAction::Kind::kFinished:
+        callbacks.finished(action.exit_code);
+        break;
     }
   }
   set_timer();
@@ -178,6 +186,8 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(Loop& loop, Options opti
   return coordinator;
 }
 
-Endpoint Coordinator::endpoint() const { return impl_->endpoint; }
+Endpoint Coordinator::endpoint() const {
+  return impl_->endpoint;
+}
 
 }  // namespace tutti

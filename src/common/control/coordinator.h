@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Asio shell of the coordinator's machine: accepts members, feeds their frames to the machine, carries out its actions.
+// The Asio shell of the coordinator's machine: accepts members, feeds their frames to the machine, carries out its
+// actions.
 // Thread safety: start and destroy from any thread but the loop's; callbacks run on the loop.
 #pragma once
 
@@ -25,7 +26,8 @@ class Coordinator {
     std::function<void(const std::string& line)> print;  ///< a line for the user: the cause, a warning
     std::function<void(int exit_code)> finished;         ///< the run is over and every member answered
   };
-  static Result<std::unique_ptr<Coordinator>> start(Loop& loop, Options options, const Clock& clock, Logger log, Callbacks callbacks);
+  static Result<std::unique_ptr<Coordinator>> start(Loop& loop, Options options, const Clock& clock, Logger log,
+                                                    Callbacks callbacks);
   /// Closes every connection after what was sent is written, and waits for that (2 s at most).
   ~Coordinator();
   Endpoint endpoint() const;

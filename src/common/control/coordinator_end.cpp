@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a run ends: well, when every worker said goodbye (and, in a managed run, exited with 0), or with the first cause, which everybody
-// is told at once. In both cases the coordinator waits for the agents' answer before it calls the run finished.
+// How a run ends: well, when every worker said goodbye (and, in a managed run, exited with 0), or with the first cause,
+// which everybody is told at once. In both cases the coordinator waits for the agents' answer before it calls the run
+// finished.
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -33,8 +34,8 @@ Result<> CoordinatorFsm::on_abort(const MemberId& from, Abort message) {
 Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited message) {
   Roster::Entry* entry = roster_.find(message.member);
   if (!entry || message.member.role == Role::kAgent) {
-    return fail(Errc::kProtocol, describe(from) + " reports the end of " + describe(message.member) +
-                                     ", which is not part of this run");
+    return fail(Errc::kProtocol,
+                describe(from) + " reports the end of " + describe(message.member) + ", which is not part of this run");
   }
   entry->exited = true;
   entry->step = std::max(entry->step, message.step);
@@ -76,8 +77,8 @@ void CoordinatorFsm::on_all_left() {
   if (options_.agents == 0) close_run();
 }
 
-// The first words of a member about itself stand: how it then ends follows from them. A server is missed by nobody once all workers
-// have left.
+// The first words of a member about itself stand: how it then ends follows from them. A server is missed by nobody once
+// all workers have left.
 void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty) {
   const Roster::Entry& entry = roster_.at(who);
   const bool missed = who.role != Role::kServer || !roster_.all(Role::kWorker, &Roster::Entry::left);

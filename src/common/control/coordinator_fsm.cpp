@@ -16,8 +16,11 @@ constexpr std::uint64_t kWaitMax = std::chrono::nanoseconds(std::chrono::hours(2
 }  // namespace
 
 CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
-    : options_(options), roster_(options.workers, options.servers, options.agents), gathers_(options.workers),
-      goodbyes_(options.workers), verdict_(options.patience) {}
+    : options_(options),
+      roster_(options.workers, options.servers, options.agents),
+      gathers_(options.workers),
+      goodbyes_(options.workers),
+      verdict_(options.patience) {}
 
 Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const FrameHeader& header,
                                                      std::span<const std::byte> control, TimePoint now) {
@@ -72,15 +75,17 @@ Result<> CoordinatorFsm::handle(const MemberId& from, std::span<const std::byte>
   return (this->*handler)(from, std::move(*message));
 }
 
-Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& header,
-                                  std::span<const std::byte> control) {
+Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control) {
   Roster::Entry& entry = roster_.at(from);
   entry.step = std::max(entry.step, header.step);
   const bool is_agent = from.role == Role::kAgent;
   switch (header.type) {
-    case FrameType::kProgress: return {};
-    case FrameType::kAbort: return handle(from, control, &CoordinatorFsm::on_abort);
-    case FrameType::kStoreRequest: return handle(from, control, &CoordinatorFsm::on_store);
+    case FrameType::kProgress:
+      return {};
+    case FrameType::kAbort:
+      return handle(from, control, &CoordinatorFsm::on_abort);
+    case FrameType::kStoreRequest:
+      return handle(from, control, &CoordinatorFsm::on_store);
     case FrameType::kContribute:
       if (from.role == Role::kWorker) return handle(from, control, &CoordinatorFsm::on_contribute);
       break;
@@ -93,7 +98,8 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
     case FrameType::kAgentDone:
       if (is_agent) return on_agent_done(from);
       break;
-    default: break;
+    default:
+      break;
   }
   return fail(Errc::kProtocol, describe(from) + " sent a frame of type " +
                                    std::to_string(static_cast<int>(header.type)) + ", which it never sends");
@@ -107,8 +113,8 @@ CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failur
     Cause cause;
     cause.how = Cause::How::kLost;
     cause.last_error = why.text();
-    // In a managed run the agent of that host will say more in a moment; in an embedded one a shard lives in a rank's process, and
-    // the loss of that rank is the better name for it.
+    // In a managed run the agent of that host will say more in a moment; in an embedded one a shard lives in a rank's
+    // process, and the loss of that rank is the better name for it.
     const bool more_to_come = options_.agents > 0 ? who.role != Role::kAgent : who.role == Role::kServer;
     blame(who, std::move(cause), more_to_come ? Certainty::kLost : Certainty::kKnown);
   }
@@ -150,9 +156,10 @@ void CoordinatorFsm::send(const MemberId& to, FrameType type, std::string contro
 void CoordinatorFsm::reply(const MemberId& to, FrameType type, const Reply& reply) {
   std::string control = encode(reply);
   if (control.size() > kControlBytesMax) {
-    return refuse(to, type, reply.request,
-                  fail(Errc::kUsage, "the contributions are " + std::to_string(control.size()) +
-                                         " bytes together, at most " + std::to_string(kControlBytesMax) + " are allowed"));
+    return refuse(
+        to, type, reply.request,
+        fail(Errc::kUsage, "the contributions are " + std::to_string(control.size()) + " bytes together, at most " +
+                               std::to_string(kControlBytesMax) + " are allowed"));
   }
   send(to, type, std::move(control));
 }

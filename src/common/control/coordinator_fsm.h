@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// common/control: who takes part in a run and what the parts tell each other outside the gradients' way: joining, gathers of small
-// contributions, a key-value store, progress, the end. The coordinator's machine is sans-I/O: (event, time) in, actions out. It lives
-// in rank 0's agent in a managed run and in rank 0 itself in an embedded one.
+// common/control: who takes part in a run and what the parts tell each other outside the gradients' way: joining,
+// gathers of small contributions, a key-value store, progress, the end. The coordinator's machine is sans-I/O: (event,
+// time) in, actions out. It lives in rank 0's agent in a managed run and in rank 0 itself in an embedded one.
 // Thread safety: owned by one thread.
 #pragma once
 
@@ -25,19 +25,19 @@ namespace tutti {
 struct CoordinatorOptions {
   int workers = 1;
   int servers = 0;
-  int agents = 0;                ///< 0: an embedded run
+  int agents = 0;  ///< 0: an embedded run
   std::uint32_t generation = 1;
-  Duration patience = std::chrono::seconds(1);       ///< how long a closed connection waits for its agent's reason
-  Duration end_timeout = std::chrono::seconds(30);   ///< how long the end of the run waits for those that do not answer
+  Duration patience = std::chrono::seconds(1);      ///< how long a closed connection waits for its agent's reason
+  Duration end_timeout = std::chrono::seconds(30);  ///< how long the end of the run waits for those that do not answer
 };
 
 struct CoordinatorAction {
   enum class Kind { kSend, kLine, kFinished } kind = Kind::kSend;
-  MemberId to{};                 ///< kSend
-  FrameType type{};              ///< kSend
-  std::string control{};         ///< kSend
-  std::string line{};            ///< kLine: to be printed for the user
-  int exit_code = 0;             ///< kFinished: everybody has been told and has answered; the run's exit code
+  MemberId to{};          ///< kSend
+  FrameType type{};       ///< kSend
+  std::string control{};  ///< kSend
+  std::string line{};     ///< kLine: to be printed for the user
+  int exit_code = 0;      ///< kFinished: everybody has been told and has answered; the run's exit code
 };
 
 class CoordinatorFsm {
@@ -46,11 +46,13 @@ class CoordinatorFsm {
 
   explicit CoordinatorFsm(CoordinatorOptions options);
 
-  /// The first frame of a connection. A failure (kMismatch, kProtocol, the run's cause) refuses it: the shell answers with a kJoined
-  /// that says so, and closes.
-  Result<Actions> join(const MemberId& who, const FrameHeader& header, std::span<const std::byte> control, TimePoint now);
+  /// The first frame of a connection. A failure (kMismatch, kProtocol, the run's cause) refuses it: the shell answers
+  /// with a kJoined that says so, and closes.
+  Result<Actions> join(const MemberId& who, const FrameHeader& header, std::span<const std::byte> control,
+                       TimePoint now);
   /// A frame of one that joined. A failure is kProtocol: the shell closes the connection and tells closed().
-  Result<Actions> frame(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control, TimePoint now);
+  Result<Actions> frame(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control,
+                        TimePoint now);
   /// The connection of one that joined is gone.
   Actions closed(const MemberId& who, const Failure& why, TimePoint now);
   Actions tick(TimePoint now);
@@ -66,7 +68,6 @@ class CoordinatorFsm {
   template <class Message>
   Result<> handle(const MemberId& from, std::span<const std::byte> control,
                   Result<> (CoordinatorFsm::*handler)(const MemberId&, Message));
-  Result<> check_generation(const FrameHeader& header) const;
   Result<> dispatch(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control);
 
   // coordinator_requests.cpp: what members ask for
@@ -100,12 +101,12 @@ class CoordinatorFsm {
   TimePoint end_deadline_{};
   Roster roster_;
   GatherTable gathers_;
-  GatherTable goodbyes_;                        // one gather: everybody has said goodbye
+  GatherTable goodbyes_;  // one gather: everybody has said goodbye
   std::vector<GatherTable::Waiter> leaving_servers_;
   KvStore store_;
   Verdict verdict_;
   std::uint64_t stale_frames_ = 0;
-  Actions actions_;                             // of the event that is being handled
+  Actions actions_;  // of the event that is being handled
 };
 
 }  // namespace tutti

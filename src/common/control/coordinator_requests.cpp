@@ -7,7 +7,9 @@
 namespace tutti {
 namespace {
 
-constexpr MemberId worker(std::int32_t rank) { return {Role::kWorker, rank}; }
+constexpr MemberId worker(std::int32_t rank) {
+  return {Role::kWorker, rank};
+}
 
 }  // namespace
 
@@ -38,8 +40,10 @@ Result<> CoordinatorFsm::on_store(const MemberId& from, StoreRequest message) {
       return {};
     case StoreVerb::kAdd: {
       const auto sum = store_.sum(key, message.amount);
-      if (sum) set(from, message, std::to_string(*sum), *sum);
-      else refuse(from, FrameType::kStoreReply, message.request, sum.error());
+      if (sum)
+        set(from, message, std::to_string(*sum), *sum);
+      else
+        refuse(from, FrameType::kStoreReply, message.request, sum.error());
       return {};
     }
     case StoreVerb::kGet:
@@ -49,8 +53,12 @@ Result<> CoordinatorFsm::on_store(const MemberId& from, StoreRequest message) {
       }
       store_.wait(key, {from, message.request, deadline_of(message.wait_ns)});
       return {};
-    case StoreVerb::kContains: answer.number = store_.contains(message.keys); break;
-    case StoreVerb::kErase: answer.number = store_.erase(key); break;
+    case StoreVerb::kContains:
+      answer.number = store_.contains(message.keys);
+      break;
+    case StoreVerb::kErase:
+      answer.number = store_.erase(key);
+      break;
   }
   reply(from, FrameType::kStoreReply, answer);
   return {};

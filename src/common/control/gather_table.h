@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The collectives' table: the k-th contribution of every rank belongs to gather k, which is complete when all ranks gave theirs. A
-// rank that waits beyond its deadline is told who is missing; what it contributed stays.
+// The collectives' table: the k-th contribution of every rank belongs to gather k, which is complete when all ranks
+// gave theirs. A rank that waits beyond its deadline is told who is missing; what it contributed stays.
 // Thread safety: owned by one thread.
 #pragma once
 
@@ -46,7 +46,7 @@ class GatherTable {
   };
 
   std::vector<std::uint64_t> given_;  // contributions of each rank so far
-  std::uint64_t completed_ = 0;       // gathers that are over: they complete in order, since each rank contributes in order
+  std::uint64_t completed_ = 0;  // gathers that are over: they complete in order, since each rank contributes in order
   std::deque<Gather> open_;
 };
 

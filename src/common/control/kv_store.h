@@ -35,8 +35,8 @@ class KvStore {
   /// Null: not set.
   const std::string* find(const std::string& key) const;
   void wait(const std::string& key, const Waiter& waiter) { waiters_[key].push_back(waiter); }
-  /// The sum of `amount` and the key's value, which is read as a decimal number (kUsage where it is none) and counts as 0 where it is
-  /// not set. The caller sets it.
+  /// The sum of `amount` and the key's value, which is read as a decimal number (kUsage where it is none) and counts as
+  /// 0 where it is not set. The caller sets it.
   Result<std::int64_t> sum(const std::string& key, std::int64_t amount) const;
   bool contains(const std::vector<std::string>& keys) const;
   bool erase(const std::string& key);

@@ -30,8 +30,8 @@ Result<> Member::Impl::on_notice(FrameType type, std::span<const std::byte> cont
   return {};
 }
 
-Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value,
-                                  std::int64_t amount, Deadline deadline) {
+Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
+                                  Deadline deadline) {
   StoreRequest message;
   message.verb = verb;
   message.keys = std::move(keys);
@@ -51,8 +51,12 @@ Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger
   return member;
 }
 
-std::uint32_t Member::generation() const noexcept { return impl_->link.options().credentials.self.generation; }
-const std::string& Member::local_address() const noexcept { return impl_->link.local_address(); }
+std::uint32_t Member::generation() const noexcept {
+  return impl_->link.options().credentials.self.generation;
+}
+const std::string& Member::local_address() const noexcept {
+  return impl_->link.local_address();
+}
 
 Result<std::vector<std::string>> Member::all_gather(std::string contribution, Deadline deadline) {
   Contribute message;
@@ -126,13 +130,17 @@ void Member::report_failure(const Failure& failure) noexcept {
   impl_->link.send(FrameType::kAbort, encode(abort), impl_->step);
 }
 
-void Member::on_abort(std::function<void(const Failure&)> f) { impl_->link.on_end(std::move(f)); }
-std::optional<Failure> Member::aborted() const { return impl_->link.ended(); }
+void Member::on_abort(std::function<void(const Failure&)> f) {
+  impl_->link.on_end(std::move(f));
+}
+std::optional<Failure> Member::aborted() const {
+  return impl_->link.ended();
+}
 
 Result<> Member::leave(Deadline deadline) {
   auto goodbye = impl_->link.request(FrameType::kLeave, Leave(), deadline);
   if (!goodbye) return std::move(goodbye).error();
-  impl_->link.say_no_end();
+  impl_->link.ignore_end();
   return {};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process' connection to the coordinator, as a worker or a server uses it. The blocking verbs are for the training thread (or a
-// server's main); each has a deadline, and each ends with the coordinator's cause when the run ends under it.
+// A process' connection to the coordinator, as a worker or a server uses it. The blocking verbs are for the training
+// thread (or a server's main); each has a deadline, and each ends with the coordinator's cause when the run ends under
+// it.
 // Thread safety: any thread but the loop's; the callback runs on the loop.
 #pragma once
 
@@ -24,23 +25,24 @@ class Member {
  public:
   struct Options {
     Endpoint coordinator;
-    Credentials credentials;      ///< credentials.self says who joins
-    std::string host;             ///< this machine's name, for messages
-    int workers = 0;              ///< the world size to agree on; 0: whatever the coordinator's is
+    Credentials credentials;                      ///< credentials.self says who joins
+    std::string host;                             ///< this machine's name, for messages
+    int workers = 0;                              ///< the world size to agree on; 0: whatever the coordinator's is
     Duration timeout = std::chrono::seconds(30);  ///< of join and of each request that names no deadline
   };
-  /// Connects, proves the secret and joins. Errors: kAuthentication, kUnavailable, kTimeout, kMismatch (a rank that is already taken,
-  /// a world of another size).
+  /// Connects, proves the secret and joins. Errors: kAuthentication, kUnavailable, kTimeout, kMismatch (a rank that is
+  /// already taken, a world of another size).
   static Result<std::unique_ptr<Member>> join(Loop& loop, Options options, Logger log);
   /// Closes without a goodbye: the coordinator takes that for a loss unless leave() came first.
   ~Member();
 
   std::uint32_t generation() const noexcept;
-  /// The address of the interface that reaches the coordinator, in numbers: where this process is reached by others of the run.
+  /// The address of the interface that reaches the coordinator, in numbers: where this process is reached by others of
+  /// the run.
   const std::string& local_address() const noexcept;
 
-  // --- collectives over all workers, in the order of the calls; every rank makes the same ones. Contributions are at most 1 MiB
-  // together with their framing.
+  // --- collectives over all workers, in the order of the calls; every rank makes the same ones. Contributions are at
+  // most 1 MiB together with their framing.
   Result<std::vector<std::string>> all_gather(std::string contribution, Deadline deadline);
   /// `contribution` counts on `root` only.
   Result<std::string> broadcast(std::string contribution, int root, Deadline deadline);
@@ -59,8 +61,8 @@ class Member {
   void progress(std::uint64_t step) noexcept;
   /// Tells the coordinator why this process is about to end: the cause the user will read. Never waits.
   void report_failure(const Failure& failure) noexcept;
-  /// `f` is called once, on the loop, when the run is over for a reason outside this process: the coordinator's cause (kPeerLost, and
-  /// so on), or the coordinator itself lost. At once if that is so already.
+  /// `f` is called once, on the loop, when the run is over for a reason outside this process: the coordinator's cause
+  /// (kPeerLost, and so on), or the coordinator itself lost. At once if that is so already.
   void on_abort(std::function<void(const Failure&)> f);
   /// The cause, once there is one.
   std::optional<Failure> aborted() const;

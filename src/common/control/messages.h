@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control parts of the frames between a member and the coordinator, as cereal writes them. A request carries a number that its
-// reply repeats, and how long its sender will wait: the coordinator answers a request that is late with who is missing.
+// The control parts of the frames between a member and the coordinator, as cereal writes them. A request carries a
+// number that its reply repeats, and how long its sender will wait: the coordinator answers a request that is late with
+// who is missing.
 // Thread safety: values.
 #pragma once
 
@@ -13,7 +14,9 @@
 
 namespace tutti {
 
-constexpr Errc last_enumerator(Errc) noexcept { return Errc::kInternal; }
+constexpr Errc last_enumerator(Errc) noexcept {
+  return Errc::kInternal;
+}
 
 /// kJoin. Who joins was proved in the handshake. Its request number is 0.
 struct Join {
@@ -22,7 +25,9 @@ struct Join {
   std::int32_t workers = 0;  ///< the world size the member was started with; 0: it does not know
   std::string host;
   template <class Archive>
-  void serialize(Archive& archive) { archive(request, wait_ns, workers, host); }
+  void serialize(Archive& archive) {
+    archive(request, wait_ns, workers, host);
+  }
 };
 
 /// kContribute: the sender's next contribution.
@@ -31,11 +36,15 @@ struct Contribute {
   std::uint64_t wait_ns = 0;
   std::string bytes;
   template <class Archive>
-  void serialize(Archive& archive) { archive(request, wait_ns, bytes); }
+  void serialize(Archive& archive) {
+    archive(request, wait_ns, bytes);
+  }
 };
 
 enum class StoreVerb : std::uint8_t { kSet, kGet, kAdd, kContains, kErase };
-constexpr StoreVerb last_enumerator(StoreVerb) noexcept { return StoreVerb::kErase; }
+constexpr StoreVerb last_enumerator(StoreVerb) noexcept {
+  return StoreVerb::kErase;
+}
 
 /// kStoreRequest. All verbs but kContains name one key.
 struct StoreRequest {
@@ -46,7 +55,9 @@ struct StoreRequest {
   std::string value;        ///< kSet
   std::int64_t amount = 0;  ///< kAdd
   template <class Archive>
-  void serialize(Archive& archive) { archive(request, wait_ns, verb, keys, value, amount); }
+  void serialize(Archive& archive) {
+    archive(request, wait_ns, verb, keys, value, amount);
+  }
 };
 
 /// kLeave
@@ -54,7 +65,9 @@ struct Leave {
   std::uint64_t request = 0;
   std::uint64_t wait_ns = 0;
   template <class Archive>
-  void serialize(Archive& archive) { archive(request, wait_ns); }
+  void serialize(Archive& archive) {
+    archive(request, wait_ns);
+  }
 };
 
 /// kJoined, kGathered, kStoreReply, kLeft
@@ -66,7 +79,9 @@ struct Reply {
   std::vector<std::string> values;  ///< kGathered: the contributions in rank order; kStoreReply of kGet: the value
   std::int64_t number = 0;          ///< kStoreReply: the sum of kAdd, 1 or 0 of kContains and kErase
   template <class Archive>
-  void serialize(Archive& archive) { archive(request, ok, code, text, values, number); }
+  void serialize(Archive& archive) {
+    archive(request, ok, code, text, values, number);
+  }
 };
 
 /// kAbort: to the coordinator, why the sender fails; from it, why the run ends.
@@ -75,7 +90,9 @@ struct Abort {
   MemberId guilty;
   std::string text;
   template <class Archive>
-  void serialize(Archive& archive) { archive(code, guilty, text); }
+  void serialize(Archive& archive) {
+    archive(code, guilty, text);
+  }
 };
 
 /// kChildExited
@@ -85,14 +102,18 @@ struct ChildExited {
   std::uint64_t step = 0;
   std::string last_error;
   template <class Archive>
-  void serialize(Archive& archive) { archive(member, wait_status, step, last_error); }
+  void serialize(Archive& archive) {
+    archive(member, wait_status, step, last_error);
+  }
 };
 
 /// kShutdown
 struct Shutdown {
   std::int32_t exit_code = 0;
   template <class Archive>
-  void serialize(Archive& archive) { archive(exit_code); }
+  void serialize(Archive& archive) {
+    archive(exit_code);
+  }
 };
 
 }  // namespace tutti

@@ -60,11 +60,11 @@ std::vector<MemberId> Roster::connected_but_agents() const {
   return members;
 }
 
-bool Roster::any(Role role, bool Entry::* mark) const {
+bool Roster::any(Role role, bool Entry::*mark) const {
   return std::ranges::any_of(entries_, [&](const auto& e) { return e.first.role == role && e.second.*mark; });
 }
 
-bool Roster::all(Role role, bool Entry::* mark) const {
+bool Roster::all(Role role, bool Entry::*mark) const {
   return std::ranges::all_of(entries_, [&](const auto& e) { return e.first.role != role || e.second.*mark; });
 }
 

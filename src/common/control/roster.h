@@ -16,13 +16,13 @@ namespace tutti {
 class Roster {
  public:
   struct Entry {
-    std::string host;          ///< empty until the member joined
-    std::uint64_t step = 0;    ///< the last one it told
+    std::string host;        ///< empty until the member joined
+    std::uint64_t step = 0;  ///< the last one it told
     bool joined = false;
     bool connected = false;
-    bool left = false;         ///< it said goodbye: its end is not a loss
-    bool exited = false;       ///< its process ended, an agent says
-    bool reported = false;     ///< it told why it fails: what its end looks like adds nothing
+    bool left = false;      ///< it said goodbye: its end is not a loss
+    bool exited = false;    ///< its process ended, an agent says
+    bool reported = false;  ///< it told why it fails: what its end looks like adds nothing
   };
 
   Roster(int workers, int servers, int agents);
@@ -39,8 +39,8 @@ class Roster {
   std::vector<MemberId> connected(Role role) const;
   std::vector<MemberId> connected_but_agents() const;
   /// Whether some, or all, members of `role` have the mark.
-  bool any(Role role, bool Entry::* mark) const;
-  bool all(Role role, bool Entry::* mark) const;
+  bool any(Role role, bool Entry::*mark) const;
+  bool all(Role role, bool Entry::*mark) const;
 
   /// "rank 3 on nodeB (last at step 17), rank 5 (has not joined)"
   std::string describe_workers(const std::vector<std::int32_t>& ranks) const;

@@ -43,8 +43,11 @@ Failure cannot_listen(const Acceptor::Options& options, const ErrorCode& error) 
 struct Acceptor::Impl {
   Impl(boost::asio::io_context& context, Options options_, Credentials credentials_, const Clock& clock, Logger log,
        OnConnection on_connection_)
-      : options(std::move(options_)), credentials(std::move(credentials_)), acceptor(context),
-        on_connection(std::move(on_connection_)), refusals(clock, std::move(log)) {}
+      : options(std::move(options_)),
+        credentials(std::move(credentials_)),
+        acceptor(context),
+        on_connection(std::move(on_connection_)),
+        refusals(clock, std::move(log)) {}
 
   Result<> open();
   void admit(std::shared_ptr<Impl> self, Tcp::socket socket);
@@ -133,7 +136,9 @@ void Acceptor::Impl::close() {
 
 Acceptor::Acceptor() = default;
 
-Acceptor::~Acceptor() { close(); }
+Acceptor::~Acceptor() {
+  close();
+}
 
 Result<std::unique_ptr<Acceptor>> Acceptor::listen(boost::asio::io_context& context, Options options,
                                                    Credentials credentials, const Clock& clock, Logger log,
@@ -147,8 +152,14 @@ Result<std::unique_ptr<Acceptor>> Acceptor::listen(boost::asio::io_context& cont
   return acceptor;
 }
 
-Endpoint Acceptor::endpoint() const { return impl_->endpoint; }
-std::uint64_t Acceptor::refused() const noexcept { return impl_->refusals.refused(); }
-void Acceptor::close() { impl_->close(); }
+Endpoint Acceptor::endpoint() const {
+  return impl_->endpoint;
+}
+std::uint64_t Acceptor::refused() const noexcept {
+  return impl_->refusals.refused();
+}
+void Acceptor::close() {
+  impl_->close();
+}
 
 }  // namespace tutti

@@ -19,7 +19,9 @@ constexpr auto kLinger = std::chrono::seconds(2);
 // A peer that does not read costs so much memory at most.
 constexpr std::size_t kQueuedBytesMax = 64 << 20;
 
-Failure closed_here() { return fail(Errc::kCancelled, "the connection was closed by this side"); }
+Failure closed_here() {
+  return fail(Errc::kCancelled, "the connection was closed by this side");
+}
 
 }  // namespace
 
@@ -28,10 +30,15 @@ struct Connection::Impl {
   enum class State { kOpen, kUnwritable, kFlushing, kLingering, kClosed };
 
   Impl(Connection& owner, Socket socket_, PeerIdentity peer_)
-      : self(owner), socket(std::move(socket_)), peer(peer_), peer_address(remote_text(socket)),
-        local_address(tutti::local_address(socket)), linger(socket.get_executor()),
+      : self(owner),
+        socket(std::move(socket_)),
+        peer(peer_),
+        peer_address(remote_text(socket)),
+        local_address(tutti::local_address(socket)),
+        linger(socket.get_executor()),
         reader(owner, socket, [this](const Failure& why) { finish(why); }),
-        writer(owner, socket, [this] { on_flushed(); }, [this](const Failure& why) { on_unwritable(why); }) {}
+        writer(
+            owner, socket, [this] { on_flushed(); }, [this](const Failure& why) { on_unwritable(why); }) {}
 
   void close_softly();
   void on_flushed();
@@ -51,8 +58,8 @@ struct Connection::Impl {
   State state = State::kOpen;
 };
 
-// A socket that is closed while the peer's bytes lie unread in it sends a reset, which may overtake our last frames. So the end is
-// told first, and what still comes is read and dropped.
+// A socket that is closed while the peer's bytes lie unread in it sends a reset, which may overtake our last frames. So
+// the end is told first, and what still comes is read and dropped.
 void Connection::Impl::close_softly() {
   state = State::kFlushing;
   reader.discard();
@@ -129,10 +136,20 @@ void Connection::close(bool now) {
   if (impl_->state == Impl::State::kOpen) impl_->close_softly();
 }
 
-const PeerIdentity& Connection::peer() const noexcept { return impl_->peer; }
-const std::string& Connection::peer_address() const noexcept { return impl_->peer_address; }
-const std::string& Connection::local_address() const noexcept { return impl_->local_address; }
-std::uint64_t Connection::bytes_sent() const noexcept { return impl_->writer.bytes(); }
-std::uint64_t Connection::bytes_received() const noexcept { return impl_->reader.bytes(); }
+const PeerIdentity& Connection::peer() const noexcept {
+  return impl_->peer;
+}
+const std::string& Connection::peer_address() const noexcept {
+  return impl_->peer_address;
+}
+const std::string& Connection::local_address() const noexcept {
+  return impl_->local_address;
+}
+std::uint64_t Connection::bytes_sent() const noexcept {
+  return impl_->writer.bytes();
+}
+std::uint64_t Connection::bytes_received() const noexcept {
+  return impl_->reader.bytes();
+}
 
 }  // namespace tutti

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A framed TCP connection over Boost.Asio. Bytes of a payload go straight to the place that the sink names, and are shown to it only
-// after the checksum, which covers them, was verified. Writes are vectored from the caller's memory.
+// A framed TCP connection over Boost.Asio. Bytes of a payload go straight to the place that the sink names, and are
+// shown to it only after the checksum, which covers them, was verified. Writes are vectored from the caller's memory.
 // Thread safety: lives on the loop.
 #pragma once
 
@@ -21,7 +21,7 @@
 namespace tutti {
 
 struct Endpoint {
-  std::string host;         ///< address in numbers: "127.0.0.1"
+  std::string host;  ///< address in numbers: "127.0.0.1"
   std::uint16_t port = 0;
   std::string text() const { return host + ":" + std::to_string(port); }
 };
@@ -41,9 +41,10 @@ class Connection;
 class FrameSink {
  public:
   virtual ~FrameSink() = default;
-  /// Where the payload of a frame goes: a span of exactly header.payload_bytes, which stays until on_frame or on_closed. Called before
-  /// any payload byte is read, only when there are some, and before the checksum is known to hold: the length is to be checked
-  /// against what the agreed tables allow, and nothing else is to be concluded from the header. A failure closes the connection.
+  /// Where the payload of a frame goes: a span of exactly header.payload_bytes, which stays until on_frame or
+  /// on_closed. Called before any payload byte is read, only when there are some, and before the checksum is known to
+  /// hold: the length is to be checked against what the agreed tables allow, and nothing else is to be concluded from
+  /// the header. A failure closes the connection.
   virtual Result<std::span<std::byte>> payload_place(Connection& from, const FrameHeader& header,
                                                      std::span<const std::byte> control) = 0;
   /// A whole frame whose checksum holds. A failure closes the connection.
@@ -62,12 +63,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   /// Begins to read. `sink` must outlive the connection or on_closed, whichever comes first.
   void start(FrameSink& sink);
-  /// Queues a frame. Lengths and checksum of `header` are filled in here. `payload` must stay unchanged until `sent` was called;
-  /// `sent` is called once, when the last byte was given to the socket, or the connection closed.
+  /// Queues a frame. Lengths and checksum of `header` are filled in here. `payload` must stay unchanged until `sent`
+  /// was called; `sent` is called once, when the last byte was given to the socket, or the connection closed.
   void send(FrameHeader header, std::string control, std::span<const std::byte> payload = {},
             std::function<void(bool ok)> sent = nullptr);
-  /// Closes after what is queued was written and the peer closed, too (2 s at most), or at once with `now`; frames that still come are
-  /// dropped. on_closed follows, posted.
+  /// Closes after what is queued was written and the peer closed, too (2 s at most), or at once with `now`; frames that
+  /// still come are dropped. on_closed follows, posted.
   void close(bool now = false);
 
   const PeerIdentity& peer() const noexcept;
@@ -83,26 +84,27 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Connects and proves, within `timeout`. Calls `done` once on the loop. Errors: kUnavailable, kTimeout, kPeerLost, and those of the
-/// handshake.
+/// Connects and proves, within `timeout`. Calls `done` once on the loop. Errors: kUnavailable, kTimeout, kPeerLost, and
+/// those of the handshake.
 void connect(boost::asio::io_context& context, Endpoint to, Credentials credentials, Duration timeout,
              std::function<void(Result<std::shared_ptr<Connection>>)> done);
 
-/// Accepts connections on one address and port, at most 64 at a time in their handshake, each for at most 5 s. What fails is closed
-/// and logged, one line per source address per 10 s. One more than 64 costs the oldest its place, so that idle strangers keep nobody
-/// out. Lives on the loop.
+/// Accepts connections on one address and port, at most 64 at a time in their handshake, each for at most 5 s. What
+/// fails is closed and logged, one line per source address per 10 s. One more than 64 costs the oldest its place, so
+/// that idle strangers keep nobody out. Lives on the loop.
 class Acceptor {
  public:
   struct Options {
-    std::string address = "127.0.0.1";   ///< in numbers; never more than what it was told
-    std::uint16_t port = 0;              ///< 0: any free one
+    std::string address = "127.0.0.1";  ///< in numbers; never more than what it was told
+    std::uint16_t port = 0;             ///< 0: any free one
     Duration handshake_timeout = std::chrono::seconds(5);
     int unauthenticated_max = 64;
   };
   using OnConnection = std::function<void(std::shared_ptr<Connection>)>;
   /// A port that is taken: kUnavailable, naming the port and, where it can be found, its holder.
-  static Result<std::unique_ptr<Acceptor>> listen(boost::asio::io_context& context, Options options, Credentials credentials,
-                                                  const Clock& clock, Logger log, OnConnection on_connection);
+  static Result<std::unique_ptr<Acceptor>> listen(boost::asio::io_context& context, Options options,
+                                                  Credentials credentials, const Clock& clock, Logger log,
+                                                  OnConnection on_connection);
   ~Acceptor();
   Endpoint endpoint() const;
   /// Refused so far, for the metric.

@@ -39,7 +39,8 @@ Result<> check(const FrameHeader& header, std::uint32_t reserved) {
     return fail(Errc::kProtocol, "a frame of unknown type " + std::to_string(static_cast<int>(header.type)));
   }
   if (header.control_bytes > kControlBytesMax) {
-    return fail(Errc::kProtocol, "a frame whose control part claims " + std::to_string(header.control_bytes) + " bytes");
+    return fail(Errc::kProtocol,
+                "a frame whose control part claims " + std::to_string(header.control_bytes) + " bytes");
   }
   if (header.payload_bytes > kPayloadBytesMax) {
     return fail(Errc::kProtocol, "a frame whose payload claims " + std::to_string(header.payload_bytes) + " bytes");

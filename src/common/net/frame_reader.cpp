@@ -16,7 +16,9 @@ using ErrorCode = boost::system::error_code;
 // Small enough to be in the second-level cache still when the checksum reads it, large enough for few system calls.
 constexpr std::size_t kPayloadPieceBytes = 256 << 10;
 
-boost::asio::mutable_buffer as_buffer(std::span<std::byte> bytes) { return {bytes.data(), bytes.size()}; }
+boost::asio::mutable_buffer as_buffer(std::span<std::byte> bytes) {
+  return {bytes.data(), bytes.size()};
+}
 
 }  // namespace
 
@@ -102,6 +104,8 @@ bool FrameReader::proceeds(const ErrorCode& error, std::size_t read) {
   return !error && !discarding_;
 }
 
-void FrameReader::end(Failure why) { on_end_(why); }
+void FrameReader::end(Failure why) {
+  on_end_(why);
+}
 
 }  // namespace tutti

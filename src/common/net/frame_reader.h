@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The receiving half of a connection: header, control part, payload, checksum, one frame after the other. A payload's checksum is
-// carried on piece by piece, while the bytes are still in the cache.
+// The receiving half of a connection: header, control part, payload, checksum, one frame after the other. A payload's
+// checksum is carried on piece by piece, while the bytes are still in the cache.
 // Thread safety: lives on the loop, inside its Connection, which the pending handler keeps alive.
 #pragma once
 

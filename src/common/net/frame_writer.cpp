@@ -64,7 +64,8 @@ void FrameWriter::gather_batch() {
   }
 }
 
-// The callbacks may queue more frames, or close the connection: everything here is in order before the first one is called.
+// The callbacks may queue more frames, or close the connection: everything here is in order before the first one is
+// called.
 void FrameWriter::on_written(std::size_t bytes) {
   bytes_ += bytes;
   std::vector<Sent> callbacks;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sending half of a connection: a queue of frames, written from where their bytes lie, several in one system call. A frame is
-// sealed with its checksum just before it is written, so that its payload is read from memory once.
+// The sending half of a connection: a queue of frames, written from where their bytes lie, several in one system call.
+// A frame is sealed with its checksum just before it is written, so that its payload is read from memory once.
 // Thread safety: lives on the loop, inside its Connection, which the pending handler keeps alive.
 #pragma once
 

@@ -20,7 +20,9 @@ static_assert(kName.size() + kVersion.size() == kMagicBytes);
 constexpr std::byte kWelcome{0};
 constexpr std::byte kRefused{1};
 
-void append(Bytes& to, std::span<const std::byte> bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
+void append(Bytes& to, std::span<const std::byte> bytes) {
+  to.insert(to.end(), bytes.begin(), bytes.end());
+}
 
 void append_magic(Bytes& to) {
   append(to, std::as_bytes(std::span(kName)));
@@ -55,13 +57,19 @@ bool is_proof(std::span<const std::byte> bytes, const Digest& expected) {
   return equal_in_constant_time(digest, expected);
 }
 
-HandshakeAction need(std::size_t bytes) { return {Kind::kNeedMore, bytes, {}, {}}; }
-HandshakeAction send(Bytes bytes, std::size_t need_bytes) { return {Kind::kSend, need_bytes, std::move(bytes), {}}; }
+HandshakeAction need(std::size_t bytes) {
+  return {Kind::kNeedMore, bytes, {}, {}};
+}
+HandshakeAction send(Bytes bytes, std::size_t need_bytes) {
+  return {Kind::kSend, need_bytes, std::move(bytes), {}};
+}
 HandshakeAction failed(Errc code, std::string message, Bytes last_words = {}) {
   return {Kind::kFailed, 0, std::move(last_words), fail(code, std::move(message))};
 }
 
-HandshakeAction wrong_length() { return failed(Errc::kProtocol, "the handshake was cut short"); }
+HandshakeAction wrong_length() {
+  return failed(Errc::kProtocol, "the handshake was cut short");
+}
 
 /// The failure of eight bytes that are not this version's magic; nothing when they are.
 std::optional<HandshakeAction> check_magic(std::span<const std::byte> bytes) {

@@ -39,7 +39,8 @@ class SocketDeadline {
   boost::asio::steady_timer timer_;
 };
 
-/// Failures are those of the machine, and kPeerLost where the connection ended. `socket` and `machine` live in the caller's coroutine.
+/// Failures are those of the machine, and kPeerLost where the connection ended. `socket` and `machine` live in the
+/// caller's coroutine.
 template <class Machine>
 boost::asio::awaitable<Result<>> shake_hands(boost::asio::ip::tcp::socket& socket, Machine& machine) {
   const auto as_result = boost::asio::as_tuple(boost::asio::use_awaitable);

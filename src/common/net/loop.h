@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process' loop thread: one io_context, one thread, joined by its owner. Objects that say "lives on the loop" are made, used and
-// destroyed there; other threads `post` to it or `run` something on it and wait.
+// The process' loop thread: one io_context, one thread, joined by its owner. Objects that say "lives on the loop" are
+// made, used and destroyed there; other threads `post` to it or `run` something on it and wait.
 // Thread safety: any thread, except where said.
 #pragma once
 
@@ -25,7 +25,9 @@ class Loop {
 
   boost::asio::io_context& context() noexcept { return context_; }
   template <class F>
-  void post(F&& f) { boost::asio::post(context_, std::forward<F>(f)); }
+  void post(F&& f) {
+    boost::asio::post(context_, std::forward<F>(f));
+  }
   /// Runs `f` on the loop and returns what it returns. REQUIRES: not called on the loop.
   template <class F>
   auto run(F&& f) -> std::invoke_result_t<F> {

@@ -13,8 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A line of /proc/net/tcp: number, local address:port and remote one in hexadecimal, state (0A: listening), three fields on queues
-// and timers, user, timeout, inode.
+// A line of /proc/net/tcp: number, local address:port and remote one in hexadecimal, state (0A: listening), three
+// fields on queues and timers, user, timeout, inode.
 void collect_listening_inodes(const std::string& table, std::uint16_t port, std::set<std::string>& inodes) {
   std::ifstream file(table);
   std::string line;

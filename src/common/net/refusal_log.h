@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what an acceptor refused and tells it in the log, at most one line for each source address in ten seconds: a port scan must
-// not fill a disk.
+// Counts what an acceptor refused and tells it in the log, at most one line for each source address in ten seconds: a
+// port scan must not fill a disk.
 // Thread safety: owned by one thread.
 #pragma once
 

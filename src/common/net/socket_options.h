@@ -8,7 +8,7 @@
 
 namespace tutti {
 
-/// No delay for small frames, large buffers, and keepalive: a host that vanished without a word is noticed within half a minute.
+/// No delay for small frames, and keepalive: a host that vanished without a word is noticed within half a minute.
 /// What the system refuses is left as it was.
 void tune(boost::asio::ip::tcp::socket& socket);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A completion condition for composed reads and writes: all of it. Asio's own transfer_all hands the system 64 KiB at a time.
+// A completion condition for composed reads and writes: all of it. Asio's own transfer_all hands the system 64 KiB at a
+// time.
 // Thread safety: functions without state.
 #pragma once
 

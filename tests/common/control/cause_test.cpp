@@ -11,7 +11,9 @@ namespace {
 using How = Cause::How;
 constexpr auto kPatience = std::chrono::seconds(1);
 
-TimePoint at(int milliseconds) { return TimePoint() + std::chrono::milliseconds(milliseconds); }
+TimePoint at(int milliseconds) {
+  return TimePoint() + std::chrono::milliseconds(milliseconds);
+}
 
 Cause cause(How how, std::int32_t rank = 1) {
   Cause cause;
@@ -120,7 +122,8 @@ TEST(Verdict, LetsTheMissingReasonReplaceALossThatWasPronounced) {
 }
 
 TEST(Verdict, NeverTakesTheConsequencesOfTheEndForItsCause) {
-  for (const Cause& consequence : {killed(SIGTERM, 2), killed(SIGKILL, 2), killed(SIGABRT, 2), exited(69, 2), exited(1, 2)}) {
+  for (const Cause& consequence :
+       {killed(SIGTERM, 2), killed(SIGKILL, 2), killed(SIGABRT, 2), exited(69, 2), exited(1, 2)}) {
     Verdict verdict(kPatience);
     verdict.consider(cause(How::kLost, 1), Certainty::kLost, at(0));
     verdict.pronounce();

@@ -7,11 +7,11 @@
 namespace tutti::testing {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 /// Two workers and a shard under two agents.
 struct Managed : Driver {
@@ -203,7 +203,8 @@ TEST(CoordinatorEnd, ReportedTimeoutWaitsForBetterAndThenStands) {
   run.closed(rank(0));
   EXPECT_TRUE(run.told_nothing(rank(1))) << "the end of one that spoke adds nothing";
   run.pass(seconds(1));
-  run.expect_abort(rank(1), "rank 0 on node0 failed before its first step: waiting for rank 1 on node1 (last at step 4)");
+  run.expect_abort(rank(1),
+                   "rank 0 on node0 failed before its first step: waiting for rank 1 on node1 (last at step 4)");
   run.expect_shutdown(69);
 }
 
@@ -263,7 +264,8 @@ TEST(CoordinatorEnd, EmbeddedLossIsTheCauseAtOnceAndTheRunEndsWhenAllAreGone) {
   Embedded run;
   run.progress(rank(1), 12);
   run.closed(rank(1));
-  EXPECT_EQ(run.told<Abort>(rank(0), FrameType::kAbort).text, "rank 1 on node1 was lost at step 12: the connection broke");
+  EXPECT_EQ(run.told<Abort>(rank(0), FrameType::kAbort).text,
+            "rank 1 on node1 was lost at step 12: the connection broke");
   EXPECT_FALSE(run.exit_code);
   run.closed(rank(0));
   EXPECT_EQ(run.exit_code, 69);

@@ -7,9 +7,9 @@
 namespace tutti::testing {
 namespace {
 
+using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using std::chrono::seconds;
 
 TEST(CoordinatorJoin, RefusesARankOutsideTheWorldAndOneThatIsTaken) {
   Driver run(world(2, 1));
@@ -96,7 +96,8 @@ TEST(CoordinatorGather, RefusesContributionsThatTogetherDoNotFitAFrame) {
 class CoordinatorStore : public ::testing::Test {
  protected:
   CoordinatorStore() { run.join_all(); }
-  void ask(MemberId from, StoreVerb verb, std::vector<std::string> keys, std::string value = "", std::int64_t amount = 0) {
+  void ask(MemberId from, StoreVerb verb, std::vector<std::string> keys, std::string value = "",
+           std::int64_t amount = 0) {
     StoreRequest message;
     message.request = ++run.request;
     message.wait_ns = Duration(seconds(5)).count();

@@ -8,7 +8,9 @@ namespace {
 
 using ::testing::ElementsAre;
 
-TimePoint at(int seconds) { return TimePoint() + std::chrono::seconds(seconds); }
+TimePoint at(int seconds) {
+  return TimePoint() + std::chrono::seconds(seconds);
+}
 
 TEST(GatherTable, GivesContributionsInRankOrderWhateverOrderTheyCameIn) {
   GatherTable table(3);

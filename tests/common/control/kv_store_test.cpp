@@ -8,7 +8,9 @@
 namespace tutti {
 namespace {
 
-TimePoint at(int seconds) { return TimePoint() + std::chrono::seconds(seconds); }
+TimePoint at(int seconds) {
+  return TimePoint() + std::chrono::seconds(seconds);
+}
 const MemberId kRank1{Role::kWorker, 1};
 
 TEST(KvStore, FindsWhatWasSetLast) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drives the coordinator's machine line by line: what members say goes in, and what each of them is told is kept for the test to take.
+// Drives the coordinator's machine line by line: what members say goes in, and what each of them is told is kept for
+// the test to take.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,10 +16,18 @@
 
 namespace tutti::testing {
 
-constexpr MemberId rank(std::int32_t number) { return {Role::kWorker, number}; }
-constexpr MemberId shard(std::int32_t number) { return {Role::kServer, number}; }
-constexpr MemberId agent(std::int32_t number) { return {Role::kAgent, number}; }
-constexpr int exit_status(int code) { return code << 8; }
+constexpr MemberId rank(std::int32_t number) {
+  return {Role::kWorker, number};
+}
+constexpr MemberId shard(std::int32_t number) {
+  return {Role::kServer, number};
+}
+constexpr MemberId agent(std::int32_t number) {
+  return {Role::kAgent, number};
+}
+constexpr int exit_status(int code) {
+  return code << 8;
+}
 
 inline CoordinatorOptions world(int workers, int servers = 0, int agents = 0) {
   CoordinatorOptions options;
@@ -124,9 +133,15 @@ class Driver {
     for (const CoordinatorAction& action : actions) {
       EXPECT_FALSE(exit_code) << "nothing follows the end";
       switch (action.kind) {
-        case CoordinatorAction::Kind::kSend: sent_[action.to].push_back(action); break;
-        case CoordinatorAction::Kind::kLine: lines.push_back(action.line); break;
-        case CoordinatorAction::Kind::kFinished: exit_code = action.exit_code; break;
+        case CoordinatorAction::Kind::kSend:
+          sent_[action.to].push_back(action);
+          break;
+        case CoordinatorAction::Kind::kLine:
+          lines.push_back(action.line);
+          break;
+        case CoordinatorAction::Kind::kFinished:
+          exit_code = action.exit_code;
+          break;
       }
     }
   }

@@ -19,8 +19,12 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-TimePoint soon() { return std::chrono::steady_clock::now() + std::chrono::milliseconds(100); }
-TimePoint late() { return std::chrono::steady_clock::now() + kPatience; }
+TimePoint soon() {
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+}
+TimePoint late() {
+  return std::chrono::steady_clock::now() + kPatience;
+}
 
 class Run : public ::testing::Test {
  protected:

@@ -42,7 +42,8 @@ TEST(Acceptor, RefusesTheWrongSecretAndAnotherJob) {
 TEST(Acceptor, DropsWhatIsNotTuttiAtTheMagic) {
   using namespace std::string_view_literals;
   Listening listening;
-  for (const std::string_view start : {"GET / HTTP/1.1\r\nHost: x\r\n\r\n"sv, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"sv}) {
+  for (const std::string_view start :
+       {"GET / HTTP/1.1\r\nHost: x\r\n\r\n"sv, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"sv}) {
     RawClient raw(listening.endpoint);
     raw.write(bytes_of(start));
     EXPECT_TRUE(raw.sees_close());

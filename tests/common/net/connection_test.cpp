@@ -186,8 +186,8 @@ TEST(Connection, ByteFlippedOnTheWireNeverReachesTheSinkAsAFrame) {
   const auto payload = pattern(40);
   const auto sound = wire(push(1), "control", payload);
   // One byte of each: generation, step, chunk, checksum, control part, first and last byte of the payload.
-  for (const std::size_t position : {std::size_t{5}, std::size_t{9}, std::size_t{20}, std::size_t{45}, kFrameHeaderBytes,
-                                     kFrameHeaderBytes + 7, sound.size() - 1}) {
+  for (const std::size_t position : {std::size_t{5}, std::size_t{9}, std::size_t{20}, std::size_t{45},
+                                     kFrameHeaderBytes, kFrameHeaderBytes + 7, sound.size() - 1}) {
     RawJoined pair;
     pair.sink.places[1].resize(payload.size());
     pair.start();
@@ -200,7 +200,8 @@ TEST(Connection, ByteFlippedOnTheWireNeverReachesTheSinkAsAFrame) {
 }
 
 TEST(Connection, LengthsNobodySendsCloseBeforeAnythingIsRead) {
-  for (const std::uint64_t size : {std::uint64_t{1} << 31, std::uint64_t{1} << 40, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
+  for (const std::uint64_t size :
+       {std::uint64_t{1} << 31, std::uint64_t{1} << 40, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
     RawJoined pair;
     pair.start();
     FrameHeader header = push(1);

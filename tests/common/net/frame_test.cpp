@@ -85,8 +85,8 @@ TEST(Frame, RefusesAControlPartAboveItsBound) {
 
 TEST(Frame, RefusesAPayloadAboveItsBound) {
   EXPECT_TRUE(decode_header(with_field(32, kPayloadBytesMax)));
-  for (const std::uint64_t size :
-       {kPayloadBytesMax + 1, std::uint64_t{1} << 31, std::uint64_t{1} << 40, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
+  for (const std::uint64_t size : {kPayloadBytesMax + 1, std::uint64_t{1} << 31, std::uint64_t{1} << 40,
+                                   std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
     EXPECT_EQ(decode_header(with_field(32, size)).error().code, Errc::kProtocol) << size;
   }
 }

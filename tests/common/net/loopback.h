@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of connections share: a listening side on loopback, a sink that keeps what it is told, and a raw socket that can say
-// anything.
+// What the tests of connections share: a listening side on loopback, a sink that keeps what it is told, and a raw
+// socket that can say anything.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
@@ -111,9 +111,11 @@ class Listening {
  public:
   explicit Listening(Acceptor::Options options = {}) {
     acceptor = loop.run([&] {
-      return Acceptor::listen(loop.context(), options, credentials(), clock, Logger::none(),
-                              [this](std::shared_ptr<Connection> connection) { accepted.put(std::move(connection)); });
-    }).value();
+                     return Acceptor::listen(
+                         loop.context(), options, credentials(), clock, Logger::none(),
+                         [this](std::shared_ptr<Connection> connection) { accepted.put(std::move(connection)); });
+                   })
+                   .value();
     endpoint = acceptor->endpoint();
   }
   ~Listening() {

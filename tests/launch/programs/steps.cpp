@@ -19,6 +19,7 @@ struct Grief {
   std::uint64_t step = 0;
   std::string kind;  // "exit", "kill", "throw"
 };
+using Keys = std::vector<std::string>;
 
 int descriptor(const tutti::Environment& environment, const char* name) {
   const std::string& text = environment.at(name);
@@ -34,7 +35,7 @@ void come_to(const Grief& grief) {
   throw std::runtime_error("the data has an end");
 }
 
-void work(std::uint64_t steps, const Grief& grief) {
+void work(std::uint64_t steps, const Grief& grief, const Keys& awaited) {
   const auto environment = tutti::environment_snapshot();
   const auto self = tutti::read_bootstrap(descriptor(environment, "TUTTI_FD")).value();
   auto status = tutti::StatusPage::open(descriptor(environment, "TUTTI_STATUS_FD")).value();
@@ -47,6 +48,7 @@ void work(std::uint64_t steps, const Grief& grief) {
   options.host = self.host;
   const auto member = tutti::Member::join(loop, options, tutti::Logger::none()).value();
   const auto deadline = [&] { return tutti::SteadyClock().now() + patience; };
+  for (const std::string& key : awaited) member->get(key, deadline()).value();
   for (std::uint64_t step = 1; step <= steps; ++step) {
     status.set_step(step);
     member->progress(step);
@@ -67,9 +69,11 @@ int main(int argc, char** argv) {
   app.add_option("--grief", grief.kind);
   app.add_option("--rank", grief.rank);
   app.add_option("--at", grief.step);
+  Keys awaited;
+  app.add_option("--await", awaited, "Keys of the run's store, waited for before the first step");
   CLI11_PARSE(app, argc, argv);
   try {
-    work(steps, grief);
+    work(steps, grief, awaited);
     return 0;
   } catch (const tutti::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -63,7 +63,9 @@ void sum_up(std::span<const std::byte* const> from, Block block, bool average, t
   const bool is_in_place = static_cast<const void*>(of_rank(0)) == sum;
   if (!is_in_place) copy_first<Kind>(sum, of_rank(0), block.count);
   for (std::size_t rank = 1; rank < from.size(); ++rank) add_next<Kind>(sum, of_rank(rank), block.count);
-  if (average) divide(sum, block.count, static_cast<typename Kind::Sum>(from.size()));
+  if constexpr (std::is_floating_point_v<typename Kind::Sum>) {
+    if (average) divide(sum, block.count, static_cast<typename Kind::Sum>(from.size()));
+  }
 }
 
 template <class Kind>

@@ -41,6 +41,7 @@ Result<> join(Rendezvous& meeting, const Endpoint& coordinator, std::uint32_t ge
   options.coordinator = coordinator;
   options.credentials = {meeting.secret, meeting.job, {Role::kWorker, meeting.identity.rank, generation}};
   options.host = meeting.identity.host;
+  options.workers = meeting.identity.world_size;
   options.timeout = seconds(meeting.config.timeout_s);
   auto member = Member::join(*meeting.loop, std::move(options), log);
   TUTTI_TRY(member);

@@ -48,7 +48,9 @@ TEST(BucketPlan, MakesTheFirstAndTheLastBucketSmall) {
 
 TEST(BucketPlan, PutsOversizedParameterAlone) {
   for (const Bucket& bucket : plan_buckets(parameters({10, 100'000, 10}), {1024, 256})) {
-    if (bucket.elements > 1000) EXPECT_EQ(bucket.entries.size(), 1u);
+    if (bucket.elements > 1000) {
+      EXPECT_EQ(bucket.entries.size(), 1u);
+    }
   }
 }
 

@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   torch::data::datasets::TensorDataset rows(torch::rand({3 * session.world_size(), 1}));
   for (auto& row : parallel.batches(rows, 1, 1)) {
     optimizer.zero_grad();
-    net->forward(torch::rand({batch, width}) * row.sum()).pow(2).mean().backward();
+    net->forward(torch::rand({batch, width}) * row.data.sum()).pow(2).mean().backward();
     optimizer.step();
   }
 }

@@ -34,7 +34,7 @@ std::vector<Group> cut(const std::vector<std::uint32_t>& ready, const std::vecto
     const std::uint64_t limit = groups.size() <= 1 ? limits.bytes_edge : limits.bytes_max;
     const std::uint64_t bytes = bytes_of(ready[i]);
     const bool overflows = !groups.empty() && groups.back().bytes + bytes > limit;
-    if (groups.empty() || overflows || i == tail) groups.emplace_back();
+    if (groups.empty() || overflows || (i == tail && groups.size() > 1)) groups.emplace_back();
     groups.back().parameters.push_back(ready[i]);
     groups.back().bytes += bytes;
   }

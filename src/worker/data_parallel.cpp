@@ -128,7 +128,12 @@ ParameterTable DataParallelImpl::table() const {
 }
 
 void DataParallelImpl::agree() {
-  session_.check(agree_on(table(), *session_.member(), session_.identity().rank, session_.deadline()));
+  const Result<> agreed = agree_on(table(), *session_.member(), session_.identity().rank, session_.deadline());
+  if (agreed) return;
+  session_.logger().error("{}", agreed.error().text());
+  // Every rank has the difference in its log before the first one ends the run.
+  if (agreed.error().code == Errc::kMismatch) (void)session_.member()->barrier(session_.deadline());
+  session_.raise(agreed.error());
 }
 
 void DataParallelImpl::adopt_rank_0() {

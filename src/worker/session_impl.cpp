@@ -152,6 +152,10 @@ void SessionImpl::leave() noexcept {
     // A destructor cannot throw: the run's end is told the way an uncaught error is.
     end_process(exit_code(left.error().code), left.error().text());
   }
+#ifdef TUTTI_WITH_MPI
+  if (mpi() == nullptr) return;
+  if (auto ended = mpi()->finalize(); !ended) log_.warning("{}", ended.error().text());
+#endif
 }
 
 }  // namespace tutti::worker

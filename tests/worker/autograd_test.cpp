@@ -413,7 +413,7 @@ TEST_F(AutogradTest, AFrozenDiscriminatorExchangesNothingInTheGeneratorsStep) {
 
 TEST_F(AutogradTest, SeveralDtypesLieInBucketsOfTheirOwn) {
   struct Mixed : torch::nn::Module {
-    Tensor a = register_parameter("a", torch::randn({5})), b = register_parameter("b", torch::randn({3}, torch::kFloat64));
+    Tensor a = register_parameter("a", torch::randn({5})), b = register_parameter("b", torch::randn({3}).to(torch::kFloat64));
   } mixed;
   auto reducer = make(mixed, exchange_);
   (mixed.a.sum().to(torch::kFloat64) * 2 + mixed.b.pow(2).sum()).backward();

@@ -52,9 +52,10 @@ TEST(Exactness, RanksThatStartInAnyOrderWithDelaysGiveTheSameBits) {
 TEST(Exactness, AResumedRunEndsInTheSameBits) {
   for (const std::string optimizer : {"sgd", "adam"}) {
     const std::string expected = reference_hash(2, {"--optimizer", optimizer});
-    RunTutti first(managed(2, {"exchange=ps", "shards=1"}, {"--optimizer", optimizer, "--checkpoint", "checkpoints", "--save-at", "13"}));
+    RunTutti place = scratch();
+    const std::string folder = place.folder() + "/checkpoints";
+    RunTutti first(managed(2, {"exchange=ps", "shards=1"}, {"--optimizer", optimizer, "--checkpoint", folder, "--save-at", "13"}));
     ASSERT_EQ(first.wait(kPatience), 0) << first.err();
-    const std::string folder = first.folder() + "/checkpoints";
     RunTutti second(managed(2, {"exchange=ps", "shards=2"}, {"--optimizer", optimizer, "--checkpoint", folder, "--resume"}));
     EXPECT_EQ(hash_of(second), expected) << optimizer;
   }
@@ -78,14 +79,14 @@ void expect_close_to_reference(const RunTutti::Options& options, const std::stri
 }
 
 TEST(Exactness, GlooIsCloseToTheReference) {
-  RunTutti scratch({.arguments = {"--version"}});
-  const std::string dump = scratch.folder() + "/dump";
+  RunTutti place = scratch();
+  const std::string dump = place.folder() + "/dump";
   expect_close_to_reference(managed(3, {"exchange=gloo"}, {"--dump", dump}), dump);
 }
 
 TEST(Exactness, MpiIsCloseToTheReference) {
-  RunTutti scratch({.arguments = {"--version"}});
-  const std::string dump = scratch.folder() + "/dump";
+  RunTutti place = scratch();
+  const std::string dump = place.folder() + "/dump";
   expect_close_to_reference(embedded(3, {{"TUTTI_EXCHANGE", "mpi"}}, {"--dump", dump}), dump);
 }
 

@@ -20,9 +20,11 @@ TEST(Loader, APositionCountsConsumedBatchesNotPrefetchedOnes) {
   RunTutti whole(run({"exchange=ps", "shards=1"}, {}));
   const std::string expected = hash_of(whole);
   // 203 samples on two ranks are 13 steps of 8: step 17 lies in the second epoch.
-  RunTutti first(run({"exchange=ps", "shards=1"}, {"--stop", "17", "saved"}));
+  RunTutti place = scratch();
+  const std::string folder = place.folder() + "/saved";
+  RunTutti first(run({"exchange=ps", "shards=1"}, {"--stop", "17", folder}));
   ASSERT_EQ(first.wait(kPatience), 0) << first.err();
-  RunTutti rest(run({"exchange=ps", "shards=1"}, {"--resume", "0", first.folder() + "/saved"}));
+  RunTutti rest(run({"exchange=ps", "shards=1"}, {"--resume", "0", folder}));
   EXPECT_EQ(hash_of(rest), expected);
 }
 

@@ -36,6 +36,9 @@ inline std::string value_of(const std::string& text, const std::string& key) {
   return text.substr(begin, text.find_first_of(" \n", begin) - begin);
 }
 
+/// A folder that goes when it does: any run has one.
+inline RunTutti scratch() { return RunTutti({.arguments = {"--version"}}); }
+
 /// The hash that a finished run printed.
 inline std::string hash_of(RunTutti& run) {
   const auto code = run.wait(kPatience);
@@ -63,9 +66,9 @@ inline RunTutti::Options managed(int workers, const Strings& configuration, cons
 inline RunTutti::Options embedded(int ranks, const Environment& configuration, const Strings& arguments = {}) {
   Environment environment = one_thread();
   environment.insert(configuration.begin(), configuration.end());
-  return {.arguments = Strings{"-np", std::to_string(ranks), "--bind-to", "none", "--oversubscribe", exacting()} + arguments,
+  return {.arguments = Strings{"mpirun", "-np", std::to_string(ranks), "--bind-to", "none", "--oversubscribe", exacting()} + arguments,
           .environment = environment,
-          .program = "mpirun"};
+          .program = "/usr/bin/env"};
 }
 
 }  // namespace tutti::testing

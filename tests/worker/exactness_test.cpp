@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parameters after 20 steps, bit for bit those of one process that accumulates the same micro-batches in rank order.
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 
 #include "tests/worker/training_run.h"
@@ -59,6 +60,20 @@ TEST(Exactness, AResumedRunEndsInTheSameBits) {
     RunTutti second(managed(2, {"exchange=ps", "shards=2"}, {"--optimizer", optimizer, "--checkpoint", folder, "--resume"}));
     EXPECT_EQ(hash_of(second), expected) << optimizer;
   }
+}
+
+TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
+  if (!std::filesystem::exists("data/mnist")) GTEST_SKIP() << "data/mnist is not there: launch/quickstart.sh makes it";
+  const std::string folder = std::filesystem::absolute("data/mnist");
+  const Strings program{bin_folder() + "/mnist", "--data", folder, "--epochs", "2"};
+  RunTutti run({.arguments = Strings{"run", "configs/mnist.toml", "--"} + program, .environment = one_thread()});
+  ASSERT_EQ(run.wait(kPatience), 0) << run.err();
+  RunTutti alone({.arguments = {"--data", folder, "--epochs", "2", "--micro-batches", "2"}, .environment = one_thread(), .program = program[0]});
+  ASSERT_EQ(alone.wait(kPatience), 0) << alone.err();
+  EXPECT_EQ(value_of(run.out(), "workers"), "2");
+  EXPECT_EQ(value_of(alone.out(), "workers"), "1");
+  EXPECT_EQ(value_of(run.out(), "parameters").size(), 16u);
+  EXPECT_EQ(value_of(run.out(), "parameters"), value_of(alone.out(), "parameters"));
 }
 
 /// Gloo and MPI sum in an order of their own, so a sum of three or more differs in its last bits, and 20 steps of momentum carry that on.

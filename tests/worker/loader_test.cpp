@@ -28,6 +28,14 @@ TEST(Loader, APositionCountsConsumedBatchesNotPrefetchedOnes) {
   EXPECT_EQ(hash_of(rest), expected);
 }
 
+TEST(Loader, AProgramOfMpisOwnTrainsOverAPartOfItsRanks) {
+  RunTutti run({.arguments = {"mpirun", "-np", "3", "--bind-to", "none", "--oversubscribe", tutorial(), "--own-communicator"},
+                .environment = one_thread(),
+                .program = "/usr/bin/env"});
+  ASSERT_EQ(run.wait(kPatience), 0) << run.err();
+  EXPECT_EQ(value_of(run.out(), "ranks"), "2") << run.out();
+}
+
 TEST(Loader, TwoModelsWithTwoOptimizersAndThreeBackwardsAStepStayEqualOnAllRanks) {
   RunTutti first(run({"exchange=ps", "shards=2"}, {"--gan"})), second(run({"exchange=ps", "shards=1"}, {"--gan"}));
   EXPECT_EQ(hash_of(first), hash_of(second));

@@ -38,6 +38,18 @@ INSTANTIATE_TEST_SUITE_P(Tables, Refusal,
                                            Difference{"threads", {"--other-threads"}, "threads is "}),
                          [](const auto& info) { return info.param.name; });
 
+TEST(Refusal, OfAStepThatExchangedNoGradientIsASentenceNotSilence) {
+  RunTutti run(managed(2, {"exchange=gloo"}, {"--copy"}));
+  EXPECT_EQ(run.wait(kPatience), 64) << run.err();
+  EXPECT_THAT(run.err(), HasSubstr("step 0 exchanged no gradient"));
+}
+
+TEST(Refusal, OfAParameterThatIsUnfrozenAfterWrappingNamesIt) {
+  RunTutti run(managed(2, {"exchange=gloo"}, {"--unfreeze"}));
+  EXPECT_EQ(run.wait(kPatience), 64) << run.err();
+  EXPECT_THAT(run.err(), HasSubstr("\"never\" was frozen when the model was wrapped"));
+}
+
 TEST(Refusal, OfAnExchangeThatCannotWorkHereIsAUsageError) {
   RunTutti run({.arguments = {}, .environment = {{"TUTTI_EXCHANGE", "ps"}}, .program = exacting()});
   EXPECT_EQ(run.wait(kPatience), 64);

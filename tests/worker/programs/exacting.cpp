@@ -24,7 +24,7 @@ constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 struct Arguments {
   std::string optimizer = "sgd", variant, dump, checkpoint;
   int reference = 0, variant_rank = -1, hold_ms = 0;
-  bool swap = false, reciprocal = false, delay = false, resume = false, other_threads = false;
+  bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false, other_threads = false;
   std::int64_t save_at = 0, kill_at = -1;
 };
 
@@ -36,6 +36,8 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--variant", a.variant, "the model is another one on --variant-rank");
   app.add_option("--variant-rank", a.variant_rank);
   app.add_flag("--other-threads", a.other_threads, "another number of threads on --variant-rank");
+  app.add_flag("--copy", a.copy, "train a copy of the model that was wrapped");
+  app.add_flag("--unfreeze", a.unfreeze, "freeze a parameter until the model is wrapped");
   app.add_flag("--delay", a.delay, "random pauses before joining and in every step");
   app.add_option("--hold-ms", a.hold_ms, "each step lasts at least so long");
   app.add_option("--dump", a.dump, "file for the final parameters as float64");
@@ -114,7 +116,10 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   if (odd_one && arguments.other_threads) at::set_num_threads(at::get_num_threads() + 1);
   Exacting model(odd_one ? arguments.variant : "");
   const auto optimizer = make_optimizer(arguments.optimizer, model->parameters());
+  model->never.requires_grad_(!arguments.unfreeze);
   tutti::DataParallel parallel(session, model, *optimizer);
+  model->never.requires_grad_(true);
+  if (arguments.copy) model = Exacting("");
   if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
   Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
   for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {

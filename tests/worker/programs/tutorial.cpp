@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs in the style of LibTorch's tutorials, with tutti's five lines marked: a plain struct model, a loader with worker threads, a
-// loop over epochs of the program's own; and with --gan two models with an optimizer each.
+// loop over epochs of the program's own; with --gan two models with an optimizer each; with --own-communicator over a communicator of a
+// program that uses MPI itself; with --layers a backward that is long enough to hide a slow link.
 #include <torch/torch.h>
 #include <tutti/tutti.h>  // 1
+#ifdef TUTTI_WITH_MPI
+#include <tutti/mpi.h>
+#endif
 
 #include <cstdio>
 #include <cstring>
+#include <iostream>
 #include <string>
 
 namespace {
@@ -46,6 +51,8 @@ void train(tutti::Session& session, const Stop& stop) {
   torch::optim::StepLR scheduler(optimizer, 1, 0.5);
   tutti::DataParallel parallel(session, model, optimizer);                                  // 3
   parallel.schedule(scheduler);
+  std::int64_t seen = 0;   // the program's own state
+  session.state("seen", [&](std::ostream& out) { out << seen; }, [&](std::istream& in) { in >> seen; });
   if (stop.resume && !parallel.load(stop.folder)) throw tutti::DataError("nothing to resume from");
   auto dataset = Waves().map(torch::data::transforms::Stack<>());
   auto loader = torch::data::make_data_loader(std::move(dataset), parallel.sampler(203),    // 4
@@ -56,6 +63,7 @@ void train(tutti::Session& session, const Stop& stop) {
       const torch::Tensor loss = torch::mse_loss(model.forward(batch.data), batch.target);
       loss.backward();
       optimizer.step();
+      if (++seen != parallel.steps()) throw tutti::DataError("the program's own state did not follow");
       if (parallel.steps() != stop.at) continue;
       parallel.save(stop.folder);
       return;
@@ -86,12 +94,72 @@ void train_gan(tutti::Session& session) {
   finish(session, {parallel.state().model_hash(), parallel_generator.state().model_hash()});
 }
 
+/// Six equal layers, three steps.
+void train_layers(tutti::Session& session, std::int64_t batch) {
+  const std::int64_t width = 640;
+  torch::nn::Sequential net;
+  for (int layer = 0; layer < 6; ++layer) {
+    net->push_back(torch::nn::Linear(width, width));
+    net->push_back(torch::nn::Tanh());
+  }
+  torch::optim::SGD optimizer(net->parameters(), 0.01);
+  tutti::DataParallel parallel(session, net, optimizer);
+  torch::data::datasets::TensorDataset rows(torch::rand({3 * session.world_size(), 1}));
+  for (auto& row : parallel.batches(rows, 1, 1)) {
+    optimizer.zero_grad();
+    net->forward(torch::rand({batch, width}) * row.data.sum()).pow(2).mean().backward();
+    optimizer.step();
+  }
+}
+
+void expect(bool holds, const char* what) {
+  if (!holds) throw tutti::MismatchError(what);
+}
+
+void check_own_numbers(tutti::Session& session) {
+  const double rank = session.rank(), last = session.world_size() - 1;
+  expect(session.all_reduce(rank, tutti::Combine::kSum) == last * (last + 1) / 2, "sum");
+  expect(session.all_reduce(rank, tutti::Combine::kMean) == last / 2, "mean");
+  expect(session.all_reduce(rank, tutti::Combine::kMin) == 0, "min");
+  expect(session.all_reduce(rank, tutti::Combine::kMax) == last, "max");
+  expect(session.broadcast(session.name(), 0).starts_with("rank 0 on "), "broadcast");
+  session.barrier();
+}
+
+#ifdef TUTTI_WITH_MPI
+/// The program is MPI's; all its ranks but the last one train together, the last one alone.
+int main_of_an_mpi_program(int argc, char** argv) {
+  MPI_Init(&argc, &argv);
+  int rank = 0, size = 1;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  MPI_Comm part;
+  MPI_Comm_split(MPI_COMM_WORLD, rank == size - 1 ? 1 : 0, rank, &part);
+  {
+    tutti::Session session(part);
+    check_own_numbers(session);
+    train(session, {});
+    if (rank == 0) std::printf("ranks=%d\n", session.world_size());
+  }
+  MPI_Finalize();
+  return 0;
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
+#ifdef TUTTI_WITH_MPI
+  if (argc > 1 && std::strcmp(argv[1], "--own-communicator") == 0) return main_of_an_mpi_program(argc, argv);
+#endif
   tutti::Session session(argc, argv);                                                       // 2
   if (argc > 1 && std::strcmp(argv[1], "--gan") == 0) {
+    check_own_numbers(session);
     train_gan(session);
+    return 0;
+  }
+  if (argc > 2 && std::strcmp(argv[1], "--layers") == 0) {
+    train_layers(session, std::stoll(argv[2]));
     return 0;
   }
   Stop stop;

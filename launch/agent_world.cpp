@@ -36,8 +36,10 @@ class MpiAgentWorld final : public AgentWorld {
   int leave(int exit_code, Deadline deadline) override {
     // mpirun ends the others as soon as one exits with another code than 0: first agree, then finalize, then exit.
     const auto agreed = mpi_->agree(exit_code, deadline);
-    if (agreed) (void)mpi_->finalize();
-    return agreed.has_value() ? *agreed : exit_code;
+    if (!agreed) return exit_code;
+    (void)mpi_->finalize();
+    // One of them carries it: mpirun takes a second for its own ending, and another for each further failure.
+    return mpi_->rank() == 0 ? *agreed : 0;
   }
   pid_t launcher() const noexcept override { return launcher_; }
 

@@ -14,6 +14,7 @@
 #include "launch/doctor.h"
 #include "launch/executable.h"
 #include "launch/launcher.h"
+#include "launch/mpirun_parent.h"
 #include "launch/run_plan.h"
 #include "launch/slurm_world.h"
 #include "ps/server_main.h"
@@ -90,7 +91,9 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
 
   const CommandLine become = line_of(*launch, *config, site, line);
   fmt::print(stderr, "tutti: {}\n", become.text());
-  return complain(exec_line(become, environment));
+  if (*launch == Launch::kSrun) return complain(exec_line(become, environment));
+  const auto ended = run_mpirun(become, environment);
+  return ended ? *ended : complain(ended.error());
 }
 
 int execute(const ServerCommand&, const Environment& environment) {

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <span>
 
-#include "common/net/interfaces.h"
 
 namespace tutti::launch {
 namespace {
@@ -63,7 +62,7 @@ Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::str
                                  Logger log) {
   auto secret = secret_of(card_, plan.config);
   if (!secret) return secret.error();
-  auto ports = parse_ports(plan.config.ports);
+  const auto ports = parse_ports(plan.config.ports);
   if (!ports) return ports.error();
 
   Coordinator::Options options;
@@ -71,6 +70,8 @@ Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::str
   options.machine.servers = plan.config.shards;
   options.machine.agents = static_cast<int>(plan.placement.size());
   options.listen.address = address;
+  options.listen.port = ports->first;
+  options.listen.last_port = ports->last;
   options.secret = *secret;
   options.job = card_.job;
   Coordinator::Callbacks callbacks;
@@ -80,19 +81,12 @@ Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::str
   };
   callbacks.finished = [this](int exit_code) { exit_code_.set_value(exit_code); };
 
-  Failure last;
-  for (const std::uint16_t port : *ports) {
-    options.listen.port = port;
-    auto coordinator = Coordinator::start(loop, options, clock, log, callbacks);
-    if (coordinator) {
-      coordinator_ = std::move(*coordinator);
-      card_.coordinator_host = coordinator_->endpoint().host;
-      card_.coordinator_port = coordinator_->endpoint().port;
-      return {};
-    }
-    last = coordinator.error();
-  }
-  return last;
+  auto coordinator = Coordinator::start(loop, options, clock, log, callbacks);
+  if (!coordinator) return std::move(coordinator).error();
+  coordinator_ = std::move(*coordinator);
+  card_.coordinator_host = coordinator_->endpoint().host;
+  card_.coordinator_port = coordinator_->endpoint().port;
+  return {};
 }
 
 Result<int> Head::finished(Deadline deadline) {

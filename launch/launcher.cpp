@@ -50,8 +50,7 @@ std::string quoted(const std::string& word) {
 /// What agents want of OpenMPI: no shared memory, whose files outlive a kill, and the interface that the run was told
 /// to use. A user's own settings win.
 Environment mpi_settings(const RunConfig& config, const LaunchSite& site) {
-  // mpirun would sleep for a second, or two, after an agent has failed; a pre-emption comes as USR1, which it hands on.
-  Environment wanted = {{"OMPI_MCA_btl", "self,tcp"}, {"OMPI_MCA_odls_base_sigkill_timeout", "0"}};
+  Environment wanted = {{"OMPI_MCA_btl", "self,tcp"}};
   const bool by_address =
       !config.interface.empty() && std::isdigit(static_cast<unsigned char>(config.interface[0])) != 0;
   const std::string interface = config.hosts.empty() && config.interface.empty() ? "lo" : config.interface;

@@ -31,9 +31,14 @@ Result<> check(const RunConfig& config) {
     return fail(Errc::kConfig,
                 "exchange = \"ps\" needs shards; found shards = 0, expected 1 or more, or -1 for one on each host");
   }
-  if (config.exchange != "ps" && config.shards > 0) {
-    return fail(Errc::kConfig, fmt::format("shards = {} belong to exchange = \"ps\"; found exchange = \"{}\"",
-                                           config.shards, config.exchange));
+  const auto ports = parse_ports(config.ports);
+  if (!ports) return ports.error();
+  const int listeners = 1 + config.shards;
+  if (ports->first != 0 && ports->last - ports->first + 1 < listeners) {
+    return fail(Errc::kConfig,
+                fmt::format("ports: found \"{}\", expected a range of {} or more: the coordinator and each "
+                            "of {} shards listen on one port",
+                            config.ports, listeners, config.shards));
   }
   return {};
 }
@@ -43,7 +48,9 @@ Result<> check(const RunConfig& config) {
 Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts) {
   if (config.workers == 0) config.workers = static_cast<int>(hosts.size());
   config.exchange = resolve_exchange(config);
-  if (config.shards < 0) config.shards = config.exchange == "ps" ? count_hosts(hosts) : 0;
+  // So that `exchange=gloo` on the command line is enough over a file that asks for shards.
+  if (config.exchange != "ps") config.shards = 0;
+  if (config.shards < 0) config.shards = count_hosts(hosts);
   TUTTI_TRY(check(config));
   auto placement = place(hosts, config.workers, config.shards);
   return RunPlan{std::move(config), std::move(placement)};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small CNN on handwritten digits. Alone with --micro-batches 2 it sees what two workers see, and ends in the same bits.
+// A small CNN on handwritten digits. Alone with --micro-batches 2 it sees what two workers see, and ends in the same
+// bits.
 #include <torch/torch.h>
 #include <tutti/tutti.h>
 
@@ -47,7 +48,8 @@ int parse(Arguments& arguments, int argc, char** argv) {
   }
 }
 
-/// The batch moved by up to two pixels each way: a digit is the same digit elsewhere. Drawn from the numbers of this step and rank.
+/// The batch moved by up to two pixels each way: a digit is the same digit elsewhere. Drawn from the numbers of this
+/// step and rank.
 torch::Tensor shifted(const torch::Tensor& images) {
   const torch::Tensor by = torch::randint(-2, 3, {2});
   return images.roll({by[0].item<std::int64_t>(), by[1].item<std::int64_t>()}, {2, 3});
@@ -78,10 +80,12 @@ int main(int argc, char** argv) {
     for (auto& group : optimizer.param_groups()) group.options().set_lr(group.options().get_lr() * 0.75);
   });
 
-  auto batches = parallel.batches(train, arguments.batch, arguments.epochs, tutti::BatchesOptions().micro_batches(arguments.micro_batches));
+  auto batches = parallel.batches(train, arguments.batch, arguments.epochs,
+                                  tutti::BatchesOptions().micro_batches(arguments.micro_batches));
   for (auto& batch : batches) {
     if (batches.begins_step()) optimizer.zero_grad();
-    const torch::Tensor loss = torch::nll_loss(net(shifted(batch.data).to(session.device())), batch.target.to(session.device()));
+    const torch::Tensor loss =
+        torch::nll_loss(net(shifted(batch.data).to(session.device())), batch.target.to(session.device()));
     loss.backward();
     session.log("loss", loss.item<double>());
     if (!batches.ends_step()) continue;
@@ -93,7 +97,8 @@ int main(int argc, char** argv) {
   }
 
   if (session.rank() != 0) return 0;
-  std::printf("done: accuracy=%.4f steps=%lld workers=%d shards=%d exchange=%.*s parameters=%s\n", accuracy_of(net, test, session.device()),
-              static_cast<long long>(parallel.steps()), session.world_size(), session.shards(),
-              static_cast<int>(session.exchange().size()), session.exchange().data(), parallel.state().model_hash().substr(0, 16).c_str());
+  std::printf("done: accuracy=%.4f steps=%lld workers=%d shards=%d exchange=%.*s parameters=%s\n",
+              accuracy_of(net, test, session.device()), static_cast<long long>(parallel.steps()), session.world_size(),
+              session.shards(), static_cast<int>(session.exchange().size()), session.exchange().data(),
+              parallel.state().model_hash().substr(0, 16).c_str());
 }

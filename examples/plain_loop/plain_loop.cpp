@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program of the README: a training loop of the user's own, with no configuration file. It learns the sum of eight numbers.
+// The program of the README: a training loop of the user's own, with no configuration file. It learns the sum of eight
+// numbers.
 //   ./plain_loop                                      one process
 //   mpirun -np 4 --bind-to none ./plain_loop          four MPI ranks
 //   tutti run --workers 4 -- ./plain_loop             four managed workers
@@ -11,7 +12,8 @@
 namespace {
 
 struct NetImpl : torch::nn::Module {
-  torch::nn::Linear hidden{register_module("hidden", torch::nn::Linear(8, 32))}, out{register_module("out", torch::nn::Linear(32, 1))};
+  torch::nn::Linear hidden{register_module("hidden", torch::nn::Linear(8, 32))},
+      out{register_module("out", torch::nn::Linear(32, 1))};
   torch::Tensor forward(const torch::Tensor& x) { return out(torch::relu(hidden(x))); }
 };
 TORCH_MODULE(Net);
@@ -29,7 +31,7 @@ torch::Tensor loss_of(Net& net, const torch::Tensor& rows) {
 
 // [readme]
 int main(int argc, char** argv) {
-  tutti::Session session(argc, argv);                     // alone, mpirun, srun or managed: found out here
+  tutti::Session session(argc, argv);  // alone, mpirun, srun or managed: found out here
   const auto dataset = sums(4096);
   Net net;
   net->to(session.device());
@@ -38,7 +40,7 @@ int main(int argc, char** argv) {
   for (auto& batch : parallel.batches(dataset, /*per rank*/ 64, /*epochs*/ 5)) {
     optimizer.zero_grad();
     auto loss = loss_of(net, batch);
-    loss.backward();                                      // returns when the averaged gradients are in place
+    loss.backward();  // returns when the averaged gradients are in place
     optimizer.step();
     session.log("loss", loss.item<double>());
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Iterating over data as one rank of many. An iteration is the unit in which a run counts, resumes and replays: when the loop asks for
-// the next batch, the iteration before it is over.
-// Thread safety: the training thread.
+// Iterating over data as one rank of many. An iteration is the unit in which a run counts, resumes and replays: when
+// the loop asks for the next batch, the iteration before it is over. Thread safety: the training thread.
 #pragma once
 
 #include <torch/arg.h>
@@ -21,8 +20,9 @@ namespace tutti {
 class DataParallel;
 
 struct BatchesOptions {
-  /// Backwards for one optimizer step. The loop then steps where batches.ends_step() says so; tutti averages over the ranks, the program
-  /// over its own micro-batches. A process alone with n of them sees what n ranks with one each would.
+  /// Backwards for one optimizer step. The loop then steps where batches.ends_step() says so; tutti averages over the
+  /// ranks, the program over its own micro-batches. A process alone with n of them sees what n ranks with one each
+  /// would.
   TORCH_ARG(std::int64_t, micro_batches) = 1;
   /// Leaves the samples out that do not fill a batch on every rank; otherwise the epoch's first samples fill it up.
   TORCH_ARG(bool, drop_last) = false;
@@ -31,12 +31,13 @@ struct BatchesOptions {
 /// Which samples come next; what batches() is without its dataset.
 class BatchCursor {
  public:
-  BatchCursor(DataParallel& parallel, std::size_t samples, std::int64_t per_rank, std::int64_t epochs, BatchesOptions options);
+  BatchCursor(DataParallel& parallel, std::size_t samples, std::int64_t per_rank, std::int64_t epochs,
+              BatchesOptions options);
   ~BatchCursor();
   BatchCursor(BatchCursor&&) noexcept;
 
-  /// Ends the iteration that is running and finds the next one's samples; false at the end. Throws UsageError when an iteration that
-  /// should have exchanged gradients did not.
+  /// Ends the iteration that is running and finds the next one's samples; false at the end. Throws UsageError when an
+  /// iteration that should have exchanged gradients did not.
   bool advance();
   const std::vector<std::size_t>& indices() const noexcept;
   /// The batch is fetched: from here on random numbers are those of this step and rank.
@@ -52,9 +53,13 @@ class BatchCursor {
 
 namespace detail {
 template <class Batch>
-struct Stacked { using type = Batch; };
+struct Stacked {
+  using type = Batch;
+};
 template <class Data, class Target>
-struct Stacked<std::vector<torch::data::Example<Data, Target>>> { using type = torch::data::Example<Data, Target>; };
+struct Stacked<std::vector<torch::data::Example<Data, Target>>> {
+  using type = torch::data::Example<Data, Target>;
+};
 }  // namespace detail
 
 template <class Dataset>
@@ -132,7 +137,9 @@ class Consumed {
   class iterator {
    public:
     iterator(DataParallel& parallel, Loader& loader)
-        : scope_(std::make_unique<EpochScope>(parallel)), at_(loader.begin()), end_(loader.end()) { begin(); }
+        : scope_(std::make_unique<EpochScope>(parallel)), at_(loader.begin()), end_(loader.end()) {
+      begin();
+    }
     decltype(auto) operator*() { return *at_; }
     iterator& operator++() {
       scope_->end_iteration();

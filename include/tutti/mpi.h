@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For programs that use MPI themselves: `tutti::Session session(comm)`. In a header of its own, so that nobody else needs mpi.h.
-// Thread safety: values.
+// For programs that use MPI themselves: `tutti::Session session(comm)`. In a header of its own, so that nobody else
+// needs mpi.h. Thread safety: values.
 #pragma once
 
 #include <mpi.h>

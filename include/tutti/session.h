@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Session is this process' place in a run: who it is, who the others are. The same program is alone (./train), an MPI rank (mpirun
-// -np 4 ./train) or a managed worker (tutti run -- ./train); the Session finds out which, and joins.
+// A Session is this process' place in a run: who it is, who the others are. The same program is alone (./train), an MPI
+// rank (mpirun -np 4 ./train) or a managed worker (tutti run -- ./train); the Session finds out which, and joins.
 // Thread safety: the training thread.
 #pragma once
 
@@ -28,13 +28,13 @@ enum class Combine { kSum, kMean, kMin, kMax };
 
 class Session {
  public:
-  /// Joins the run this process was started in. Seeds LibTorch's random numbers, sets deterministic algorithms and the number of
-  /// intra-op threads (docs/configuration.md says how to keep them as they are).
-  /// Errors: ConfigError, AuthenticationError, PeerLost, Timeout, MismatchError. An Error that no one catches ends the process with
-  /// its exit code after one line on stderr.
+  /// Joins the run this process was started in. Seeds LibTorch's random numbers, sets deterministic algorithms and the
+  /// number of intra-op threads (docs/configuration.md says how to keep them as they are). Errors: ConfigError,
+  /// AuthenticationError, PeerLost, Timeout, MismatchError. An Error that no one catches ends the process with its exit
+  /// code after one line on stderr.
   Session(int argc, char** argv);
-  /// The ranks of an MPI communicator of the program's own, which is duplicated: `tutti::Session session(comm)` with <tutti/mpi.h>.
-  /// REQUIRES: MPI_Init was called, and MPI_Finalize comes after the Session is gone.
+  /// The ranks of an MPI communicator of the program's own, which is duplicated: `tutti::Session session(comm)` with
+  /// <tutti/mpi.h>. REQUIRES: MPI_Init was called, and MPI_Finalize comes after the Session is gone.
   explicit Session(const MpiCommunicator& communicator);
   /// Waits until every rank is here, then leaves; after an exception it leaves at once and the run ends.
   ~Session();

@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "common/control/member.h"
-#include "common/net/interfaces.h"
 #include "common/net/loop.h"
 #include "ps/server.h"
 
@@ -59,15 +58,9 @@ Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, c
   options.shard = {bootstrap.rank, config.shards, bootstrap.world_size, bootstrap.generation, config.window_chunks};
   options.listen.address = bootstrap.address;
   options.credentials = credentials_of(bootstrap);
-  Failure last = fail(Errc::kUnavailable, "no port to listen on");
-  for (const std::uint16_t port : *ports) {
-    options.listen.port = port;
-    auto server = Server::start(loop, options, clock, events, log);
-    if (server) return server;
-    last = std::move(server).error();
-    if (last.code != Errc::kUnavailable) break;
-  }
-  return last;
+  options.listen.port = ports->first;
+  options.listen.last_port = ports->last;
+  return Server::start(loop, options, clock, events, log);
 }
 
 /// What the agent says is nothing; that it says no more is the end.

@@ -7,8 +7,8 @@
 
 namespace tutti::worker {
 
-/// Ends the process with 69 when `fd` reaches its end of file. A PDEATHSIG alone is not enough: a wrapper of the user's may stand
-/// between agent and worker.
+/// Ends the process with 69 when `fd` reaches its end of file. A PDEATHSIG alone is not enough: a wrapper of the user's
+/// may stand between agent and worker.
 void watch_agent(Loop& loop, int fd);
 
 }  // namespace tutti::worker

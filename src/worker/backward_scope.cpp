@@ -30,7 +30,8 @@ class CallOnce final : public torch::autograd::FunctionPostHook {
 
 }  // namespace
 
-/// The callback of one backward, handed from graph to graph until it is the outermost one's. Destroyed unfired, it resets the scope.
+/// The callback of one backward, handed from graph to graph until it is the outermost one's. Destroyed unfired, it
+/// resets the scope.
 class BackwardScope::Ending : public std::enable_shared_from_this<Ending> {
  public:
   explicit Ending(std::weak_ptr<BackwardScope*> scope) : scope_(std::move(scope)) {}
@@ -41,7 +42,8 @@ class BackwardScope::Ending : public std::enable_shared_from_this<Ending> {
   Ending& operator=(const Ending&) = delete;
 
   void queue() {
-    torch::autograd::Engine::get_default_engine().queue_callback([self = shared_from_this()] { self->at_end_of_graph(); });
+    torch::autograd::Engine::get_default_engine().queue_callback(
+        [self = shared_from_this()] { self->at_end_of_graph(); });
   }
 
  private:
@@ -65,7 +67,8 @@ BackwardScope::~BackwardScope() = default;
 
 void BackwardScope::enter(Reducer& reducer) {
   if (::getpid() != process_) {
-    throw UsageError("backward() was called in a forked child of a rank: it would send gradients under its parent's name");
+    throw UsageError(
+        "backward() was called in a forked child of a rank: it would send gradients under its parent's name");
   }
   const std::thread::id self = std::this_thread::get_id();
   std::thread::id running{};
@@ -76,10 +79,13 @@ void BackwardScope::enter(Reducer& reducer) {
   }
   if (std::find(reducers_.begin(), reducers_.end(), &reducer) != reducers_.end()) return;
   reducers_.push_back(&reducer);
-  std::sort(reducers_.begin(), reducers_.end(), [](const Reducer* a, const Reducer* b) { return a->object() < b->object(); });
+  std::sort(reducers_.begin(), reducers_.end(),
+            [](const Reducer* a, const Reducer* b) { return a->object() < b->object(); });
 }
 
-void BackwardScope::forget(Reducer& reducer) noexcept { std::erase(reducers_, &reducer); }
+void BackwardScope::forget(Reducer& reducer) noexcept {
+  std::erase(reducers_, &reducer);
+}
 
 void BackwardScope::finish() {
   Result<> result;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a backward, found out through the autograd engine: one callback for the whole Session, which finishes the exchanges that
-// the backward started, in the order in which their models were wrapped.
+// The end of a backward, found out through the autograd engine: one callback for the whole Session, which finishes the
+// exchanges that the backward started, in the order in which their models were wrapped.
 //
-// The engine calls back at the end of the graph that was running when the callback was queued. Inside a checkpointed part that is the
-// nested graph, whose end is not the backward's: there a post hook on the enclosing node queues the callback again, one level up.
-// A backward that ends by an exception destroys its callback unrun; that resets what it had begun.
-// Thread safety: the thread that calls backward; a second one at the same time and a forked child are errors.
+// The engine calls back at the end of the graph that was running when the callback was queued. Inside a checkpointed
+// part that is the nested graph, whose end is not the backward's: there a post hook on the enclosing node queues the
+// callback again, one level up. A backward that ends by an exception destroys its callback unrun; that resets what it
+// had begun. Thread safety: the thread that calls backward; a second one at the same time and a forked child are
+// errors.
 #pragma once
 
 #include <sys/types.h>
@@ -39,7 +40,8 @@ class BackwardScope {
   BackwardScope& operator=(const BackwardScope&) = delete;
   ~BackwardScope();
 
-  /// From a hook: `reducer` takes part in the backward that is running. Throws UsageError on a second thread or in a forked child.
+  /// From a hook: `reducer` takes part in the backward that is running. Throws UsageError on a second thread or in a
+  /// forked child.
   void enter(Reducer& reducer);
   void forget(Reducer& reducer) noexcept;
 
@@ -51,9 +53,9 @@ class BackwardScope {
 
   const Callbacks callbacks_;
   const pid_t process_;
-  std::shared_ptr<BackwardScope*> alive_;     ///< lets a callback that outlives the scope find that out
-  std::vector<Reducer*> reducers_;            ///< in this backward, ordered by object
-  std::atomic<std::thread::id> thread_{};     ///< of the backward that is running; none: no backward
+  std::shared_ptr<BackwardScope*> alive_;  ///< lets a callback that outlives the scope find that out
+  std::vector<Reducer*> reducers_;         ///< in this backward, ordered by object
+  std::atomic<std::thread::id> thread_{};  ///< of the backward that is running; none: no backward
 };
 
 }  // namespace tutti::worker

@@ -21,7 +21,8 @@ std::int64_t positive(std::int64_t value, const char* what) {
   throw UsageError(fmt::format("{} is {}, expected at least 1", what, value));
 }
 
-/// Ranks as the order of the data counts them: a process that takes several micro-batches in a step plays as many ranks in turn.
+/// Ranks as the order of the data counts them: a process that takes several micro-batches in a step plays as many ranks
+/// in turn.
 int virtual_ranks(DataParallelImpl& parallel, std::int64_t micro_batches) {
   return parallel.session().identity().world_size * static_cast<int>(positive(micro_batches, "micro_batches"));
 }
@@ -29,7 +30,8 @@ int virtual_ranks(DataParallelImpl& parallel, std::int64_t micro_batches) {
 }  // namespace
 
 struct BatchCursor::State {
-  State(DataParallel& of, std::size_t samples, std::int64_t per_rank_, std::int64_t epochs_, const BatchesOptions& options)
+  State(DataParallel& of, std::size_t samples, std::int64_t per_rank_, std::int64_t epochs_,
+        const BatchesOptions& options)
       : parallel(of.impl()),
         per_rank(positive(per_rank_, "the batch size")),
         epochs(epochs_),
@@ -42,19 +44,22 @@ struct BatchCursor::State {
     }
   }
 
-  int rank() const { return parallel.session().identity().rank * static_cast<int>(micro_batches) + static_cast<int>(micro); }
+  int rank() const {
+    return parallel.session().identity().rank * static_cast<int>(micro_batches) + static_cast<int>(micro);
+  }
   std::int64_t steps() const { return static_cast<std::int64_t>(order.steps_per_epoch()); }
 
   DataParallelImpl& parallel;
   const std::int64_t per_rank, epochs, micro_batches;
   const int ranks;
   ShardedOrder order;
-  std::int64_t ordered_epoch = -1;   // whose permutation `order` holds
+  std::int64_t ordered_epoch = -1;  // whose permutation `order` holds
   std::int64_t micro = 0;
   std::vector<std::size_t> indices;
 };
 
-BatchCursor::BatchCursor(DataParallel& parallel, std::size_t samples, std::int64_t per_rank, std::int64_t epochs, BatchesOptions options)
+BatchCursor::BatchCursor(DataParallel& parallel, std::size_t samples, std::int64_t per_rank, std::int64_t epochs,
+                         BatchesOptions options)
     : state_(std::make_unique<State>(parallel, samples, per_rank, epochs, options)) {}
 BatchCursor::~BatchCursor() = default;
 BatchCursor::BatchCursor(BatchCursor&&) noexcept = default;
@@ -78,12 +83,22 @@ bool BatchCursor::advance() {
   return true;
 }
 
-void BatchCursor::begin_iteration() { state_->parallel.begin_iteration(state_->rank(), ends_step()); }
+void BatchCursor::begin_iteration() {
+  state_->parallel.begin_iteration(state_->rank(), ends_step());
+}
 
-const std::vector<std::size_t>& BatchCursor::indices() const noexcept { return state_->indices; }
-std::int64_t BatchCursor::epoch() const noexcept { return state_->parallel.position().epoch; }
-bool BatchCursor::begins_step() const noexcept { return state_->micro == 0; }
-bool BatchCursor::ends_step() const noexcept { return state_->micro + 1 == state_->micro_batches; }
+const std::vector<std::size_t>& BatchCursor::indices() const noexcept {
+  return state_->indices;
+}
+std::int64_t BatchCursor::epoch() const noexcept {
+  return state_->parallel.position().epoch;
+}
+bool BatchCursor::begins_step() const noexcept {
+  return state_->micro == 0;
+}
+bool BatchCursor::ends_step() const noexcept {
+  return state_->micro + 1 == state_->micro_batches;
+}
 
 EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {}
 
@@ -102,7 +117,8 @@ void EpochScope::end_iteration() {
   parallel_.impl().end_step();
 }
 
-ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples) : parallel_(&parallel), samples_(samples) {}
+ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples)
+    : parallel_(&parallel), samples_(samples) {}
 ShardedSampler::~ShardedSampler() = default;
 ShardedSampler::ShardedSampler(ShardedSampler&&) noexcept = default;
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which parameter lies where in which bucket. Parameters are taken in reverse order, which is about the order in which backward
-// finishes them; a bucket holds one dtype on one device. The first bucket is small, so that the exchange starts early, and so is the
-// last, since nothing hides what comes after backward.
-// Thread safety: values.
+// Which parameter lies where in which bucket. Parameters are taken in reverse order, which is about the order in which
+// backward finishes them; a bucket holds one dtype on one device. The first bucket is small, so that the exchange
+// starts early, and so is the last, since nothing hides what comes after backward. Thread safety: values.
 #pragma once
 
 #include <cstdint>
@@ -16,30 +15,30 @@ namespace tutti::worker {
 struct PlannedParameter {
   std::string name;
   DType dtype = DType::kFloat32;
-  int device = -1;               ///< -1: CPU; otherwise the index of the GPU
+  int device = -1;  ///< -1: CPU; otherwise the index of the GPU
   std::uint64_t elements = 0;
 };
 
 struct BucketEntry {
-  std::uint32_t parameter = 0;   ///< index into the list that the plan was made from
-  std::uint64_t offset = 0;      ///< elements from the bucket's start; on a boundary of 64 bytes
+  std::uint32_t parameter = 0;  ///< index into the list that the plan was made from
+  std::uint64_t offset = 0;     ///< elements from the bucket's start; on a boundary of 64 bytes
   std::uint64_t elements = 0;
 };
 
 struct Bucket {
   DType dtype = DType::kFloat32;
   int device = -1;
-  std::uint64_t elements = 0;    ///< with the padding between entries
+  std::uint64_t elements = 0;        ///< with the padding between entries
   std::vector<BucketEntry> entries;  ///< in the order in which they are expected to be ready
 };
 
 struct BucketLimits {
   std::uint64_t bytes_max = 8u << 20;
-  std::uint64_t bytes_edge = 1u << 20;   ///< of the first and of the last bucket
+  std::uint64_t bytes_edge = 1u << 20;  ///< of the first and of the last bucket
 };
 
-/// Every parameter is in exactly one bucket; buckets are in the order in which they are expected to be full. A parameter above the
-/// limit has a bucket of its own.
+/// Every parameter is in exactly one bucket; buckets are in the order in which they are expected to be full. A
+/// parameter above the limit has a bucket of its own.
 std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters, const BucketLimits& limits);
 
 }  // namespace tutti::worker

@@ -44,7 +44,10 @@ Snapshot take_snapshot(DataParallelImpl& parallel) {
     state.save(out);
     snapshot.user.push_back(std::move(out).str());
     const std::string& bytes = snapshot.user.back();
-    snapshot.entries.push_back({kUserPrefix + state.name, DType::kUInt8, {static_cast<std::int64_t>(bytes.size())}, std::as_bytes(std::span(bytes))});
+    snapshot.entries.push_back({kUserPrefix + state.name,
+                                DType::kUInt8,
+                                {static_cast<std::int64_t>(bytes.size())},
+                                std::as_bytes(std::span(bytes))});
   }
   return snapshot;
 }
@@ -107,18 +110,22 @@ void restore_user_states(DataParallelImpl& parallel, const Checkpoint& checkpoin
   for (UserState& state : parallel.session().user_states()) {
     const std::string name = kUserPrefix + state.name;
     const auto& tensors = checkpoint.file.tensors;
-    const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const NamedBytes& named) { return named.name == name; });
-    if (found == tensors.end()) throw MismatchError(fmt::format("{} holds no state \"{}\"", checkpoint.folder, state.name));
+    const auto found =
+        std::find_if(tensors.begin(), tensors.end(), [&](const NamedBytes& named) { return named.name == name; });
+    if (found == tensors.end())
+      throw MismatchError(fmt::format("{} holds no state \"{}\"", checkpoint.folder, state.name));
     std::istringstream in(std::string(reinterpret_cast<const char*>(found->bytes.data()), found->bytes.size()));
     state.load(in);
   }
 }
 
-/// Before the optimizer's state: a scheduler's step sets learning rates, and those of the checkpoint are to stand at the end.
+/// Before the optimizer's state: a scheduler's step sets learning rates, and those of the checkpoint are to stand at
+/// the end.
 void replay_schedules(DataParallelImpl& parallel, const Checkpoint& checkpoint) {
   for (std::size_t i = 0; i < parallel.schedules().size(); ++i) {
     const auto found = checkpoint.metadata.find(fmt::format("schedule/{}", i));
-    if (found == checkpoint.metadata.end()) throw MismatchError(fmt::format("{} holds no schedule {}", checkpoint.folder, i));
+    if (found == checkpoint.metadata.end())
+      throw MismatchError(fmt::format("{} holds no schedule {}", checkpoint.folder, i));
     std::istringstream in(found->second);
     for (float metric = 0; in >> metric;) parallel.schedules()[i].advance(metric);
   }
@@ -130,8 +137,10 @@ void agree_on_step(DataParallelImpl& parallel, const std::string& found) {
   const auto all = session.check(session.member()->all_gather(found, session.deadline()));
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
-    session.raise(fail(Errc::kMismatch, fmt::format("rank {} found checkpoint \"{}\" and rank 0 \"{}\": the folder must be the same on "
-                                                    "every host", rank, all[rank], all[0])));
+    session.raise(fail(Errc::kMismatch,
+                       fmt::format("rank {} found checkpoint \"{}\" and rank 0 \"{}\": the folder must be the same on "
+                                   "every host",
+                                   rank, all[rank], all[0])));
   }
 }
 
@@ -143,7 +152,8 @@ void save(DataParallelImpl& parallel, const std::string& folder) {
   if (session.identity().rank == 0) {
     const Snapshot snapshot = take_snapshot(parallel);
     const DataPosition position = position_to_save(parallel);
-    auto saved = save_checkpoint(folder, static_cast<std::uint64_t>(position.step), snapshot.entries, metadata_of(parallel, position));
+    auto saved = save_checkpoint(folder, static_cast<std::uint64_t>(position.step), snapshot.entries,
+                                 metadata_of(parallel, position));
     if (!saved) failure = saved.error().text();
   }
   if (session.member() != nullptr) failure = session.check(session.member()->broadcast(failure, 0, session.deadline()));
@@ -161,7 +171,8 @@ bool load(DataParallelImpl& parallel, const std::string& folder) {
   replay_schedules(parallel, checkpoint);
   restore_tensors(parallel, checkpoint);
   restore_user_states(parallel, checkpoint);
-  parallel.position() = {integer(checkpoint, "position/epoch"), integer(checkpoint, "position/step_in_epoch"), integer(checkpoint, "position/step")};
+  parallel.position() = {integer(checkpoint, "position/epoch"), integer(checkpoint, "position/step_in_epoch"),
+                         integer(checkpoint, "position/step")};
   return true;
 }
 

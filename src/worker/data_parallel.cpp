@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/data_parallel_impl.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
 #include <torch/version.h>
@@ -12,6 +13,7 @@
 #include "tutti/version.h"
 #include "worker/checkpoint.h"
 #include "worker/gradient_buckets.h"
+#include "worker/sharded_order.h"
 
 namespace tutti::worker {
 namespace {
@@ -21,7 +23,8 @@ bool is_ignored(const DataParallelOptions& options, const std::string& name) {
 }
 
 /// Tensors under their first name: one that a model holds twice is exchanged once.
-std::vector<NamedTensor> distinct(const torch::OrderedDict<std::string, at::Tensor>& named, const DataParallelOptions& options) {
+std::vector<NamedTensor> distinct(const torch::OrderedDict<std::string, at::Tensor>& named,
+                                  const DataParallelOptions& options) {
   std::vector<NamedTensor> result;
   std::unordered_set<const void*> seen;
   for (const auto& item : named) {
@@ -32,13 +35,16 @@ std::vector<NamedTensor> distinct(const torch::OrderedDict<std::string, at::Tens
 }
 
 TableTensor describe_for_table(const NamedTensor& named) {
-  return {named.name, dtype_of(named.tensor, "tensor \"" + named.name + "\""), named.tensor.sizes().vec(), named.tensor.requires_grad()};
+  return {named.name, dtype_of(named.tensor, "tensor \"" + named.name + "\""), named.tensor.sizes().vec(),
+          named.tensor.requires_grad()};
 }
 
-std::uint64_t or_configured(std::uint64_t own, std::uint64_t configured) { return own != 0 ? own : configured; }
+std::uint64_t or_configured(std::uint64_t own, std::uint64_t configured) {
+  return own != 0 ? own : configured;
+}
 
-/// Collective. Every rank's `tensors`, equal in number, shapes and dtypes, become rank 0's: they travel through an exchange of their
-/// own, as gradients do.
+/// Collective. Every rank's `tensors`, equal in number, shapes and dtypes, become rank 0's: they travel through an
+/// exchange of their own, as gradients do.
 void broadcast_state(SessionImpl& session, const std::vector<at::Tensor>& tensors) {
   BufferBuckets flat(tensors);
   ExchangePlan plan{session.next_object(), 0, {}, {}};
@@ -67,17 +73,23 @@ void check_same_hash(SessionImpl& session, const std::string& hash) {
   const auto hashes = session.check(session.member()->all_gather(hash, session.deadline()));
   for (std::size_t rank = 1; rank < hashes.size(); ++rank) {
     if (hashes[rank] == hashes[0]) continue;
-    session.raise(fail(Errc::kMismatch, fmt::format("rank {} starts with other parameters than rank 0 after they were broadcast: {} and {}",
-                                                    rank, hashes[rank], hashes[0])));
+    session.raise(
+        fail(Errc::kMismatch,
+             fmt::format("rank {} starts with other parameters than rank 0 after they were broadcast: {} and {}", rank,
+                         hashes[rank], hashes[0])));
   }
 }
 
 }  // namespace
 
-DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& module, std::vector<torch::optim::Optimizer*> optimizers,
-                                   DataParallelOptions options)
-    : session_(session), module_(module), optimizers_(std::move(optimizers)), options_(std::move(options)), object_(session.next_object()) {
-  state();   // refuses an optimizer whose state cannot be read
+DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& module,
+                                   std::vector<torch::optim::Optimizer*> optimizers, DataParallelOptions options)
+    : session_(session),
+      module_(module),
+      optimizers_(std::move(optimizers)),
+      options_(std::move(options)),
+      object_(session.next_object()) {
+  state();  // refuses an optimizer whose state cannot be read
   for (NamedTensor& named : distinct(module_.named_parameters(), options_)) {
     if (!named.tensor.requires_grad()) frozen_.push_back(std::move(named));
   }
@@ -107,22 +119,24 @@ std::vector<NamedTensor> DataParallelImpl::followed_buffers() const {
 ParameterTable DataParallelImpl::table() const {
   const RunConfig& config = session_.config();
   ParameterTable table;
-  table.facts = {{"tutti", kVersion},
-                 {"LibTorch", TORCH_VERSION},
-                 {"processor capability", at::get_cpu_capability()},
-                 {"threads", std::to_string(session_.threads())},
-                 {"deterministic", config.deterministic ? "true" : "false"},
-                 {"seed", std::to_string(session_.seed())},
-                 {"exchange", std::string(session_.exchange_name())},
-                 {"reduction", options_.sum() ? "sum" : "average"},
-                 {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
-                 {"bucket_bytes_first", std::to_string(or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first))},
-                 {"number of optimizers", std::to_string(optimizers_.size())},
-                 {"object", std::to_string(object_)}};
-  for (const NamedTensor& named : distinct(module_.named_parameters(), options_)) table.parameters.push_back(describe_for_table(named));
+  table.facts = {
+      {"tutti", kVersion},
+      {"LibTorch", TORCH_VERSION},
+      {"processor capability", at::get_cpu_capability()},
+      {"threads", std::to_string(session_.threads())},
+      {"deterministic", config.deterministic ? "true" : "false"},
+      {"seed", std::to_string(session_.seed())},
+      {"exchange", std::string(session_.exchange_name())},
+      {"reduction", options_.sum() ? "sum" : "average"},
+      {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
+      {"bucket_bytes_first", std::to_string(or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first))},
+      {"number of optimizers", std::to_string(optimizers_.size())},
+      {"object", std::to_string(object_)}};
+  for (const NamedTensor& named : distinct(module_.named_parameters(), options_))
+    table.parameters.push_back(describe_for_table(named));
   for (const NamedTensor& named : distinct(module_.named_buffers(), options_)) {
     table.buffers.push_back(describe_for_table(named));
-    table.buffers.back().trained = true;   // nothing a buffer could be frozen out of
+    table.buffers.back().trained = true;  // nothing a buffer could be frozen out of
   }
   return table;
 }
@@ -155,8 +169,8 @@ void DataParallelImpl::make_reducer() {
   options.limits = {or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max),
                     or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first)};
   options.overlap = options_.overlap();
-  reducer_ = std::make_unique<Reducer>(trained_parameters(), followed_buffers(), *exchange_, session_.backward_scope(), std::move(options),
-                                       session_.events(), session_.clock(), session_.logger());
+  reducer_ = std::make_unique<Reducer>(trained_parameters(), followed_buffers(), *exchange_, session_.backward_scope(),
+                                       std::move(options), session_.events(), session_.clock(), session_.logger());
   session_.check(reducer_->open(session_.deadline()));
 }
 
@@ -187,16 +201,19 @@ void DataParallelImpl::end_iteration() {
   if (!expects_exchange_) return;
   check_frozen();
   if (session_.exchange_count() != exchanges_before_) return;
-  session_.raise(fail(Errc::kUsage, fmt::format("{}: step {} exchanged no gradient: backward() reached no parameter of the wrapped "
-                                                "model (is a copy of it trained?), or no_sync() was held",
-                                                session_.name(), position_.step)));
+  session_.raise(fail(Errc::kUsage,
+                      fmt::format("{}: step {} exchanged no gradient: backward() reached no parameter of the wrapped "
+                                  "model (is a copy of it trained?), or no_sync() was held",
+                                  session_.name(), position_.step)));
 }
 
 void DataParallelImpl::check_frozen() const {
   for (const NamedTensor& named : frozen_) {
     if (!named.tensor.requires_grad()) continue;
-    session_.raise(fail(Errc::kUsage, fmt::format("parameter \"{}\" was frozen when the model was wrapped and is trained now: its "
-                                                  "gradient would not be exchanged; unfreeze before DataParallel is constructed", named.name)));
+    session_.raise(
+        fail(Errc::kUsage, fmt::format("parameter \"{}\" was frozen when the model was wrapped and is trained now: its "
+                                       "gradient would not be exchanged; unfreeze before DataParallel is constructed",
+                                       named.name)));
   }
 }
 
@@ -215,8 +232,10 @@ void DataParallelImpl::end_step() {
 }
 
 Schedule& DataParallelImpl::schedule_of(void* scheduler, const char* what) {
-  const auto found = std::find_if(schedules_.begin(), schedules_.end(), [&](const Schedule& s) { return s.scheduler == scheduler; });
-  if (found == schedules_.end()) throw UsageError(std::string(what) + ": the scheduler was not registered with DataParallel::schedule()");
+  const auto found =
+      std::find_if(schedules_.begin(), schedules_.end(), [&](const Schedule& s) { return s.scheduler == scheduler; });
+  if (found == schedules_.end())
+    throw UsageError(std::string(what) + ": the scheduler was not registered with DataParallel::schedule()");
   return *found;
 }
 
@@ -224,18 +243,28 @@ Schedule& DataParallelImpl::schedule_of(void* scheduler, const char* what) {
 
 namespace tutti {
 
-DataParallel::DataParallel(Session& session, torch::nn::Module& module, std::vector<torch::optim::Optimizer*> optimizers,
-                           DataParallelOptions options)
-    : impl_(std::make_unique<worker::DataParallelImpl>(session.impl(), module, std::move(optimizers), std::move(options))) {}
+DataParallel::DataParallel(Session& session, torch::nn::Module& module,
+                           std::vector<torch::optim::Optimizer*> optimizers, DataParallelOptions options)
+    : impl_(std::make_unique<worker::DataParallelImpl>(session.impl(), module, std::move(optimizers),
+                                                       std::move(options))) {}
 
 DataParallel::~DataParallel() = default;
 
-ShardedSampler DataParallel::sampler(std::size_t samples) { return ShardedSampler(*impl_, samples); }
+ShardedSampler DataParallel::sampler(std::size_t samples) {
+  return ShardedSampler(*impl_, samples);
+}
+
+at::Generator DataParallel::generator_for(std::size_t sample) const {
+  const auto epoch = static_cast<std::uint64_t>(impl_->position().epoch);
+  return at::detail::createCPUGenerator(worker::mix(impl_->session().seed(), epoch, sample));
+}
 
 DataParallel::NoSync::NoSync(DataParallel& parallel) : parallel_(parallel), before_(parallel.impl().exchanging()) {
   parallel_.impl().set_exchanging(false);
 }
-DataParallel::NoSync::~NoSync() { parallel_.impl().set_exchanging(before_); }
+DataParallel::NoSync::~NoSync() {
+  parallel_.impl().set_exchanging(before_);
+}
 
 void DataParallel::schedule(torch::optim::LRScheduler& scheduler) {
   impl_->schedules().push_back({&scheduler, [&scheduler](float) { scheduler.step(); }, {}});
@@ -245,21 +274,39 @@ void DataParallel::schedule(torch::optim::ReduceLROnPlateauScheduler& scheduler)
   impl_->schedules().push_back({&scheduler, [&scheduler](float metric) { scheduler.step(metric); }, {}});
 }
 
-void DataParallel::step(torch::optim::LRScheduler& scheduler) { impl_->schedule_of(&scheduler, "step").advance(0); }
+void DataParallel::step(torch::optim::LRScheduler& scheduler) {
+  impl_->schedule_of(&scheduler, "step").advance(0);
+}
 
 void DataParallel::step(torch::optim::ReduceLROnPlateauScheduler& scheduler, float metric) {
   impl_->schedule_of(&scheduler, "step").advance(metric);
 }
 
-void DataParallel::at_end_of_epoch(std::function<void(std::int64_t)> f) { impl_->at_end_of_epoch(std::move(f)); }
-void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) { impl_->every(n, std::move(f)); }
+void DataParallel::at_end_of_epoch(std::function<void(std::int64_t)> f) {
+  impl_->at_end_of_epoch(std::move(f));
+}
+void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) {
+  impl_->every(n, std::move(f));
+}
 
-void DataParallel::save(const std::string& folder) { worker::save(*impl_, folder); }
-bool DataParallel::load(const std::string& folder) { return worker::load(*impl_, folder); }
-void DataParallel::reloaded() { impl_->reloaded(); }
+void DataParallel::save(const std::string& folder) {
+  worker::save(*impl_, folder);
+}
+bool DataParallel::load(const std::string& folder) {
+  return worker::load(*impl_, folder);
+}
+void DataParallel::reloaded() {
+  impl_->reloaded();
+}
 
-StateView DataParallel::state() const { return impl_->state(); }
-std::int64_t DataParallel::steps() const noexcept { return impl_->steps_done(); }
-std::int64_t DataParallel::epoch() const noexcept { return impl_->position().epoch; }
+StateView DataParallel::state() const {
+  return impl_->state();
+}
+std::int64_t DataParallel::steps() const noexcept {
+  return impl_->steps_done();
+}
+std::int64_t DataParallel::epoch() const noexcept {
+  return impl_->position().epoch;
+}
 
 }  // namespace tutti

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a DataParallel holds: the model's reducer and its exchange, the position in the data, what a checkpoint takes along.
-// Thread safety: the training thread.
+// What a DataParallel holds: the model's reducer and its exchange, the position in the data, what a checkpoint takes
+// along. Thread safety: the training thread.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,10 @@ struct DataPosition {
   std::int64_t step = 0;
 };
 
-/// A scheduler and the arguments of each step() it was given. LibTorch's schedulers cannot be saved: a restore replays the steps.
+/// A scheduler and the arguments of each step() it was given. LibTorch's schedulers cannot be saved: a restore replays
+/// the steps.
 struct Schedule {
-  void* scheduler = nullptr;                ///< the user's, for finding it again
+  void* scheduler = nullptr;  ///< the user's, for finding it again
   std::function<void(float)> step;
   std::vector<float> metrics;
 
@@ -87,7 +88,7 @@ class DataParallelImpl {
   const DataParallelOptions options_;
   const std::uint32_t object_;
   std::unique_ptr<Exchange> exchange_;
-  std::unique_ptr<Reducer> reducer_;        // null where nothing is exchanged
+  std::unique_ptr<Reducer> reducer_;  // null where nothing is exchanged
   std::vector<NamedTensor> frozen_;
   DataPosition position_;
   bool in_iteration_ = false;

@@ -20,22 +20,27 @@ struct Introduction {
   std::uint16_t port = 0;
   std::string job, secret;
   template <class Archive>
-  void serialize(Archive& archive) { archive(failure, host, port, job, secret); }
+  void serialize(Archive& archive) {
+    archive(failure, host, port, job, secret);
+  }
 };
 
-std::string as_text(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 Introduction host_coordinator(Rendezvous& meeting, bool one_host, const Clock& clock, const Logger& log) {
   Introduction introduction;
   auto address = own_address(meeting.config.interface, one_host);
-  auto ports = parse_ports(meeting.config.ports);
+  const auto ports = parse_ports(meeting.config.ports);
   if (!address || !ports) {
     introduction.failure = !address ? address.error().text() : ports.error().text();
     return introduction;
   }
   const Nonce random = random_nonce();
   std::copy_n(random.begin(), meeting.job.size(), meeting.job.begin());
-  auto secret = meeting.config.secret_file.empty() ? Result<Secret>(Secret::random()) : Secret::from_file(meeting.config.secret_file);
+  auto secret = meeting.config.secret_file.empty() ? Result<Secret>(Secret::random())
+                                                   : Secret::from_file(meeting.config.secret_file);
   if (!secret) {
     introduction.failure = secret.error().text();
     return introduction;
@@ -52,29 +57,28 @@ Introduction host_coordinator(Rendezvous& meeting, bool one_host, const Clock& c
   Coordinator::Callbacks callbacks;
   callbacks.print = [log](const std::string& line) { log.error("{}", line); };
   callbacks.finished = [](int) {};
-  for (const std::uint16_t port : *ports) {
-    options.listen.port = port;
-    auto coordinator = Coordinator::start(*meeting.loop, options, clock, log, callbacks);
-    if (coordinator) {
-      introduction.failure.clear();
-      meeting.coordinator = std::move(*coordinator);
-      const Endpoint endpoint = meeting.coordinator->endpoint();
-      introduction.host = endpoint.host;
-      introduction.port = endpoint.port;
-      break;
-    }
+  options.listen.port = ports->first;
+  options.listen.last_port = ports->last;
+  auto coordinator = Coordinator::start(*meeting.loop, options, clock, log, callbacks);
+  if (!coordinator) {
     introduction.failure = coordinator.error().text();
+    return introduction;
   }
+  meeting.coordinator = std::move(*coordinator);
+  introduction.host = meeting.coordinator->endpoint().host;
+  introduction.port = meeting.coordinator->endpoint().port;
   return introduction;
 }
 
 }  // namespace
 
 Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger& log) {
-  const Deadline deadline = clock.now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(meeting.config.timeout_s));
+  const Deadline deadline =
+      clock.now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(meeting.config.timeout_s));
   auto hosts = meeting.mpi->all_gather(meeting.identity.host, deadline);
   TUTTI_TRY(hosts);
-  const bool one_host = std::all_of(hosts->begin(), hosts->end(), [&](const std::string& host) { return host == hosts->front(); });
+  const bool one_host =
+      std::all_of(hosts->begin(), hosts->end(), [&](const std::string& host) { return host == hosts->front(); });
 
   std::string bytes;
   if (meeting.mpi->rank() == 0) bytes = encode(host_coordinator(meeting, one_host, clock, log));
@@ -82,7 +86,8 @@ Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger
   TUTTI_TRY(told);
   auto introduction = decode<Introduction>(std::as_bytes(std::span(*told)));
   TUTTI_TRY(introduction);
-  if (!introduction->failure.empty()) return fail(Errc::kUnavailable, "rank 0 cannot host the run's coordinator: " + introduction->failure);
+  if (!introduction->failure.empty())
+    return fail(Errc::kUnavailable, "rank 0 cannot host the run's coordinator: " + introduction->failure);
 
   std::memcpy(meeting.job.data(), introduction->job.data(), std::min(introduction->job.size(), meeting.job.size()));
   if (meeting.config.secret_file.empty()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An embedded run has no agents: rank 0 hosts the coordinator itself, and MPI is used once to tell the others where it is and to agree
-// on the secret. Without these connections nobody could name the rank that was lost.
-// Thread safety: the training thread.
+// An embedded run has no agents: rank 0 hosts the coordinator itself, and MPI is used once to tell the others where it
+// is and to agree on the secret. Without these connections nobody could name the rank that was lost. Thread safety: the
+// training thread.
 #pragma once
 
 #include "common/clock.h"
@@ -12,8 +12,8 @@
 
 namespace tutti::worker {
 
-/// Collective over `meeting.mpi`: starts the coordinator on rank 0 and fills in secret, job and address on every rank. Returns where
-/// the coordinator is.
+/// Collective over `meeting.mpi`: starts the coordinator on rank 0 and fills in secret, job and address on every rank.
+/// Returns where the coordinator is.
 Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger& log);
 
 }  // namespace tutti::worker

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// worker: from the user's backward to averaged gradients. An Exchange turns the buckets of all ranks into their average (or sum, or
-// rank 0's bytes), in place. One Exchange for each DataParallel, so that several in a program never wait for each other's order.
-// Thread safety: all verbs on the training thread, but abort(), which any thread may call.
+// worker: from the user's backward to averaged gradients. An Exchange turns the buckets of all ranks into their average
+// (or sum, or rank 0's bytes), in place. One Exchange for each DataParallel, so that several in a program never wait
+// for each other's order. Thread safety: all verbs on the training thread, but abort(), which any thread may call.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,19 @@
 namespace tutti::worker {
 
 struct ExchangeTraits {
-  std::string_view name;         ///< "ps"
-  bool rank_ordered = false;     ///< sums run in rank order: equal bits for equal inputs, on every run and in every exchange that says so
-  bool in_place = true;          ///< an exchange that was aborted leaves its input untouched where this is false
-  bool cpu = true, cuda = false; ///< where the buckets may lie
+  std::string_view name;  ///< "ps"
+  bool rank_ordered =
+      false;  ///< sums run in rank order: equal bits for equal inputs, on every run and in every exchange that says so
+  bool in_place = true;           ///< an exchange that was aborted leaves its input untouched where this is false
+  bool cpu = true, cuda = false;  ///< where the buckets may lie
 };
 
 /// The buckets of one DataParallel. Equal on all ranks but for `memory`.
 struct ExchangePlan {
-  std::uint32_t object = 0;            ///< order of construction in the program
-  std::uint32_t number = 0;            ///< of the plan: the measured one follows the first
+  std::uint32_t object = 0;  ///< order of construction in the program
+  std::uint32_t number = 0;  ///< of the plan: the measured one follows the first
   std::vector<BucketSpec> buckets;
-  std::vector<std::byte*> memory;      ///< of each bucket; stays where it is until close or the next open
+  std::vector<std::byte*> memory;  ///< of each bucket; stays where it is until close or the next open
 };
 
 /// Which exchange this is: a step may hold several (GAN, accumulation without no_sync).
@@ -42,7 +43,8 @@ class Exchange {
   virtual ExchangeTraits traits() const noexcept = 0;
   /// Collective. Agrees on `plan` with the other side; its memory must outlive the Exchange or the next open().
   virtual Result<> open(ExchangePlan plan, Deadline deadline) = 0;
-  /// The bucket's memory holds this rank's input: begin. Buckets start in the plan's order, each once for each id. Never waits.
+  /// The bucket's memory holds this rank's input: begin. Buckets start in the plan's order, each once for each id.
+  /// Never waits.
   virtual Result<> start(const ExchangeId& id, std::uint32_t bucket) = 0;
   /// Does what can be done without waiting. Called from every hook.
   virtual Result<> poll() = 0;

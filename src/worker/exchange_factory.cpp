@@ -34,11 +34,15 @@ Failure cannot(std::string_view exchange, std::string_view why) {
 
 Result<std::string> choose(const RunConfig& config, const Identity& identity, bool on_gpu) {
   const std::string name = config.exchange == "auto" ? by_default(config, identity, on_gpu) : config.exchange;
-  if (identity.way == Way::kAlone && name != "local") return cannot(name, "a process alone has nobody to exchange with; start it with mpirun or tutti run");
-  if (name == "local" && identity.world_size > 1) return cannot(name, fmt::format("there are {} ranks, and local exchanges nothing", identity.world_size));
-  if (name == "ps" && identity.way != Way::kManaged) return cannot(name, "the parameter server's shards are started by `tutti run`");
+  if (identity.way == Way::kAlone && name != "local")
+    return cannot(name, "a process alone has nobody to exchange with; start it with mpirun or tutti run");
+  if (name == "local" && identity.world_size > 1)
+    return cannot(name, fmt::format("there are {} ranks, and local exchanges nothing", identity.world_size));
+  if (name == "ps" && identity.way != Way::kManaged)
+    return cannot(name, "the parameter server's shards are started by `tutti run`");
   if (name == "ps" && config.shards < 1) return cannot(name, "shards is 0");
-  if (name == "mpi" && identity.way != Way::kEmbedded) return cannot(name, "workers of `tutti run` are no MPI ranks; use ps or gloo, or mpirun ./train");
+  if (name == "mpi" && identity.way != Way::kEmbedded)
+    return cannot(name, "workers of `tutti run` are no MPI ranks; use ps or gloo, or mpirun ./train");
 #ifndef TUTTI_WITH_MPI
   if (name == "mpi") return cannot(name, "tutti was built without MPI");
 #endif
@@ -55,10 +59,12 @@ Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, [[maybe_un
   if (name == "mpi") return make_mpi_exchange(*session.mpi());
 #endif
 #ifdef TUTTI_WITH_CUDA
-  if (name == "nccl") return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
+  if (name == "nccl")
+    return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
 #endif
   if (name == "gloo") {
-    return make_gloo_exchange(*session.member(), session.identity(), object, session.clock(), session.deadline() - session.clock().now());
+    return make_gloo_exchange(*session.member(), session.identity(), object, session.clock(),
+                              session.deadline() - session.clock().now());
   }
   return fail(Errc::kInternal, fmt::format("no exchange is made for \"{}\"", name));
 }
@@ -66,7 +72,8 @@ Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, [[maybe_un
 Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
   const Identity& identity = session.identity();
   ps::Client::Options options;
-  options.credentials = {session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
+  options.credentials = {
+      session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
   options.world_size = identity.world_size;
   options.chunk_bytes = session.config().chunk_bytes;
   for (int shard = 0; shard < session.config().shards; ++shard) {
@@ -76,7 +83,8 @@ Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
     TUTTI_TRY(endpoint);
     options.shards.push_back(std::move(*endpoint));
   }
-  return ps::Client::connect(*session.loop(), std::move(options), session.clock(), session.events(), session.deadline());
+  return ps::Client::connect(*session.loop(), std::move(options), session.clock(), session.events(),
+                             session.deadline());
 }
 
 }  // namespace tutti::worker

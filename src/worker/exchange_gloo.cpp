@@ -22,12 +22,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
+/// Without the stack that LibTorch appends: the line is for a user.
+std::string words_of(const std::exception& error) {
+  const auto* torch = dynamic_cast<const c10::Error*>(&error);
+  return torch != nullptr ? torch->what_without_backtrace() : error.what();
+}
+
 milliseconds left_until(Deadline deadline, const Clock& clock) {
   return std::max(milliseconds(1), std::chrono::duration_cast<milliseconds>(deadline - clock.now()));
 }
 
-/// The run's key-value store as LibTorch's process groups want it, so that they meet through tutti's own proven connections and open no
-/// port of their own for it.
+/// The run's key-value store as LibTorch's process groups want it, so that they meet through tutti's own proven
+/// connections and open no port of their own for it.
 class CoordinatorStore final : public c10d::Store {
  public:
   /// `prefix` goes before every key; `member` outlives the store.
@@ -72,9 +78,13 @@ std::vector<std::uint8_t> CoordinatorStore::get(const std::string& key) {
   return {value.begin(), value.end()};
 }
 
-std::int64_t CoordinatorStore::add(const std::string& key, std::int64_t value) { return value_or_raise(member_.add(full(key), value)); }
+std::int64_t CoordinatorStore::add(const std::string& key, std::int64_t value) {
+  return value_or_raise(member_.add(full(key), value));
+}
 
-bool CoordinatorStore::deleteKey(const std::string& key) { return value_or_raise(member_.erase(full(key))); }
+bool CoordinatorStore::deleteKey(const std::string& key) {
+  return value_or_raise(member_.erase(full(key)));
+}
 
 bool CoordinatorStore::check(const std::vector<std::string>& keys) {
   std::vector<std::string> all;
@@ -96,14 +106,17 @@ class GlooExchange final : public Exchange {
   GlooExchange(c10::intrusive_ptr<c10d::ProcessGroupGloo> group, const Identity& identity, const Clock& clock)
       : group_(std::move(group)), identity_(identity), clock_(clock) {}
 
-  ExchangeTraits traits() const noexcept override { return {"gloo", /*rank_ordered=*/false, /*in_place=*/true, /*cpu=*/true, /*cuda=*/false}; }
+  ExchangeTraits traits() const noexcept override {
+    return {"gloo", /*rank_ordered=*/false, /*in_place=*/true, /*cpu=*/true, /*cuda=*/false};
+  }
 
   Result<> open(ExchangePlan plan, Deadline) override {
     plan_ = std::move(plan);
     tensors_.clear();
     for (std::size_t b = 0; b < plan_.buckets.size(); ++b) {
       const BucketSpec& bucket = plan_.buckets[b];
-      tensors_.push_back(at::from_blob(plan_.memory[b], {static_cast<std::int64_t>(bucket.elements)}, scalar_type_of(bucket.dtype)));
+      tensors_.push_back(
+          at::from_blob(plan_.memory[b], {static_cast<std::int64_t>(bucket.elements)}, scalar_type_of(bucket.dtype)));
     }
     return {};
   }
@@ -144,11 +157,13 @@ class GlooExchange final : public Exchange {
 
   Result<> wait(std::uint32_t bucket, c10d::Work& work, Deadline deadline) {
     try {
-      // In slices, so that an abort of the run ends the wait: Gloo itself notices a death by the broken connection only.
+      // In slices, so that an abort of the run ends the wait: Gloo itself notices a death by the broken connection
+      // only.
       while (!work.isCompleted()) {
         if (auto cause = aborted()) return *cause;
         if (clock_.now() >= deadline) {
-          return fail(Errc::kTimeout, fmt::format("gloo: rank {} waited in vain for bucket {} of model {}", identity_.rank, bucket, plan_.object));
+          return fail(Errc::kTimeout, fmt::format("gloo: rank {} waited in vain for bucket {} of model {}",
+                                                  identity_.rank, bucket, plan_.object));
         }
         const ::timespec nap{0, 50'000};
         ::nanosleep(&nap, nullptr);
@@ -163,7 +178,8 @@ class GlooExchange final : public Exchange {
 
   Failure failed(std::uint32_t bucket, const std::exception& error) const {
     if (auto cause = aborted()) return *cause;
-    return fail(Errc::kCollective, fmt::format("gloo: bucket {} of model {} on rank {}: {}", bucket, plan_.object, identity_.rank, error.what()));
+    return fail(Errc::kCollective, fmt::format("gloo: bucket {} of model {} on rank {}: {}", bucket, plan_.object,
+                                               identity_.rank, words_of(error)));
   }
 
   std::optional<Failure> aborted() const {
@@ -178,22 +194,24 @@ class GlooExchange final : public Exchange {
   std::vector<at::Tensor> tensors_;
   std::vector<Started> started_;
   mutable std::mutex mutex_;
-  std::optional<Failure> aborted_;   // guarded by mutex_
+  std::optional<Failure> aborted_;  // guarded by mutex_
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Exchange>> make_gloo_exchange(Member& member, const Identity& identity, std::uint32_t object, const Clock& clock,
-                                                     Duration timeout) {
+Result<std::unique_ptr<Exchange>> make_gloo_exchange(Member& member, const Identity& identity, std::uint32_t object,
+                                                     const Clock& clock, Duration timeout) {
   try {
     const auto patience = std::chrono::duration_cast<milliseconds>(timeout);
-    auto store = c10::make_intrusive<CoordinatorStore>(member, fmt::format("gloo/{}/{}/", member.generation(), object), patience);
+    auto store = c10::make_intrusive<CoordinatorStore>(member, fmt::format("gloo/{}/{}/", member.generation(), object),
+                                                       patience);
     auto options = c10d::ProcessGroupGloo::Options::create(patience);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(identity.address));
     auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(store, identity.rank, identity.world_size, options);
     return std::unique_ptr<Exchange>(std::make_unique<GlooExchange>(std::move(group), identity, clock));
   } catch (const std::exception& error) {
-    return fail(Errc::kCollective, fmt::format("gloo: rank {} at {} could not meet the others: {}", identity.rank, identity.address, error.what()));
+    return fail(Errc::kCollective, fmt::format("gloo: rank {} at {} could not meet the others: {}", identity.rank,
+                                               identity.address, words_of(error)));
   }
 }
 

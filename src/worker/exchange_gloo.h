@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All-reduce over LibTorch's own Gloo, on CPUs. Sums in Gloo's order: repeatable for one number of ranks, but not the bits of `ps`.
-// Thread safety: the training thread; abort() from any.
+// All-reduce over LibTorch's own Gloo, on CPUs. Sums in Gloo's order: repeatable for one number of ranks, but not the
+// bits of `ps`. Thread safety: the training thread; abort() from any.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 namespace tutti::worker {
 
 /// Collective. Meets through the run's store and listens on `identity.address` only. `member` outlives the exchange.
-Result<std::unique_ptr<Exchange>> make_gloo_exchange(Member& member, const Identity& identity, std::uint32_t object, const Clock& clock,
-                                                     Duration timeout);
+Result<std::unique_ptr<Exchange>> make_gloo_exchange(Member& member, const Identity& identity, std::uint32_t object,
+                                                     const Clock& clock, Duration timeout);
 
 }  // namespace tutti::worker

@@ -20,13 +20,20 @@ namespace {
 
 ncclDataType_t nccl_type_of(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return ncclFloat32;
-    case DType::kFloat64: return ncclFloat64;
-    case DType::kBFloat16: return ncclBfloat16;
-    case DType::kFloat16: return ncclFloat16;
-    case DType::kInt64: return ncclInt64;
-    case DType::kInt32: return ncclInt32;
-    default: return ncclUint8;   // broadcast as bytes
+    case DType::kFloat32:
+      return ncclFloat32;
+    case DType::kFloat64:
+      return ncclFloat64;
+    case DType::kBFloat16:
+      return ncclBfloat16;
+    case DType::kFloat16:
+      return ncclFloat16;
+    case DType::kInt64:
+      return ncclInt64;
+    case DType::kInt32:
+      return ncclInt32;
+    default:
+      return ncclUint8;  // broadcast as bytes
   }
 }
 
@@ -39,7 +46,7 @@ bool on_device(const void* memory) {
 struct DeviceBucket {
   BucketSpec spec;
   at::Tensor tensor;
-  at::Tensor host;   // undefined: the bucket lies on the device itself
+  at::Tensor host;  // undefined: the bucket lies on the device itself
 };
 
 class NcclExchange final : public Exchange {
@@ -56,7 +63,9 @@ class NcclExchange final : public Exchange {
     return communicator_.init(id, identity_.rank, identity_.world_size, deadline);
   }
 
-  ExchangeTraits traits() const noexcept override { return {"nccl", /*rank_ordered=*/false, /*in_place=*/true, /*cpu=*/false, /*cuda=*/true}; }
+  ExchangeTraits traits() const noexcept override {
+    return {"nccl", /*rank_ordered=*/false, /*in_place=*/true, /*cpu=*/false, /*cuda=*/true};
+  }
 
   Result<> open(ExchangePlan plan, Deadline) override {
     buckets_.clear();
@@ -64,9 +73,12 @@ class NcclExchange final : public Exchange {
     for (std::size_t b = 0; b < plan.buckets.size(); ++b) {
       const BucketSpec& spec = plan.buckets[b];
       const bool device = on_device(plan.memory[b]);
-      const at::TensorOptions options = at::TensorOptions(scalar_type_of(spec.dtype)).device(device ? c10::Device(c10::kCUDA, device_) : c10::kCPU);
+      const at::TensorOptions options =
+          at::TensorOptions(scalar_type_of(spec.dtype)).device(device ? c10::Device(c10::kCUDA, device_) : c10::kCPU);
       const at::Tensor given = at::from_blob(plan.memory[b], {static_cast<std::int64_t>(spec.elements)}, options);
-      buckets_.push_back({spec, device ? given : at::empty_like(given, given.options().device(c10::Device(c10::kCUDA, device_))), device ? at::Tensor() : given});
+      buckets_.push_back(
+          {spec, device ? given : at::empty_like(given, given.options().device(c10::Device(c10::kCUDA, device_))),
+           device ? at::Tensor() : given});
     }
     return {};
   }
@@ -94,11 +106,13 @@ class NcclExchange final : public Exchange {
     at::cuda::CUDAEvent done;
     done.record(stream_);
     done.block(c10::cuda::getCurrentCUDAStream(device_));
-    // The host waits, too: which parameters had a gradient is read there, and optimizer.step() must not use a sum that failed.
+    // The host waits, too: which parameters had a gradient is read there, and optimizer.step() must not use a sum that
+    // failed.
     while (!done.query()) {
       TUTTI_TRY(communicator_.check());
       if (clock_.now() >= deadline) {
-        return fail(Errc::kTimeout, fmt::format("NCCL: rank {} waited in vain for the buckets of model {}", identity_.rank, object_));
+        return fail(Errc::kTimeout,
+                    fmt::format("NCCL: rank {} waited in vain for the buckets of model {}", identity_.rank, object_));
       }
       std::this_thread::yield();
     }
@@ -132,7 +146,8 @@ class NcclExchange final : public Exchange {
 
 }  // namespace
 
-Result<std::unique_ptr<Exchange>> make_nccl_exchange(Member& member, const Identity& identity, const Clock& clock, Deadline deadline) {
+Result<std::unique_ptr<Exchange>> make_nccl_exchange(Member& member, const Identity& identity, const Clock& clock,
+                                                     Deadline deadline) {
   std::string id;
   if (identity.rank == 0) {
     auto made = NcclCommunicator::new_id();

@@ -17,12 +17,15 @@ struct DTypePair {
   DType dtype;
 };
 constexpr DTypePair kDTypes[] = {
-    {at::kFloat, DType::kFloat32}, {at::kDouble, DType::kFloat64}, {at::kBFloat16, DType::kBFloat16}, {at::kHalf, DType::kFloat16},
-    {at::kLong, DType::kInt64},    {at::kInt, DType::kInt32},      {at::kShort, DType::kInt16},       {at::kChar, DType::kInt8},
-    {at::kByte, DType::kUInt8},    {at::kBool, DType::kBool},
+    {at::kFloat, DType::kFloat32}, {at::kDouble, DType::kFloat64}, {at::kBFloat16, DType::kBFloat16},
+    {at::kHalf, DType::kFloat16},  {at::kLong, DType::kInt64},     {at::kInt, DType::kInt32},
+    {at::kShort, DType::kInt16},   {at::kChar, DType::kInt8},      {at::kByte, DType::kUInt8},
+    {at::kBool, DType::kBool},
 };
 
-std::byte* bytes_of(const at::Tensor& flat) { return static_cast<std::byte*>(flat.mutable_data_ptr()); }
+std::byte* bytes_of(const at::Tensor& flat) {
+  return static_cast<std::byte*>(flat.mutable_data_ptr());
+}
 
 }  // namespace
 
@@ -30,12 +33,15 @@ DType dtype_of(const at::Tensor& tensor, const std::string& what) {
   for (const DTypePair& pair : kDTypes) {
     if (pair.scalar == tensor.scalar_type()) return pair.dtype;
   }
-  throw UsageError(fmt::format("{} is {}, which tutti does not exchange; float32, float64, bfloat16 and float16 can be trained", what,
-                               c10::toString(tensor.scalar_type())));
+  throw UsageError(
+      fmt::format("{} is {}, which tutti does not exchange; float32, float64, bfloat16 and float16 can be trained",
+                  what, c10::toString(tensor.scalar_type())));
 }
 
 at::ScalarType scalar_type_of(DType dtype) {
-  return std::find_if(std::begin(kDTypes), std::end(kDTypes), [&](const DTypePair& pair) { return pair.dtype == dtype; })->scalar;
+  return std::find_if(std::begin(kDTypes), std::end(kDTypes),
+                      [&](const DTypePair& pair) { return pair.dtype == dtype; })
+      ->scalar;
 }
 
 GradientBuckets::GradientBuckets(std::vector<Bucket> plan, const std::vector<at::Tensor>& parameters)
@@ -58,7 +64,9 @@ GradientBuckets::GradientBuckets(std::vector<Bucket> plan, const std::vector<at:
   }
 }
 
-std::byte* GradientBuckets::memory(std::size_t bucket) const { return bytes_of(flat_[bucket]); }
+std::byte* GradientBuckets::memory(std::size_t bucket) const {
+  return bytes_of(flat_[bucket]);
+}
 
 std::uint64_t GradientBuckets::bytes() const noexcept {
   std::uint64_t sum = 0;
@@ -89,7 +97,9 @@ BufferBuckets::BufferBuckets(std::vector<at::Tensor> buffers) {
   for (at::Tensor& buffer : buffers) {
     const at::TensorOptions kind = buffer.options().requires_grad(false);
     std::size_t bucket = 0;
-    while (bucket < options.size() && !(options[bucket].dtype() == kind.dtype() && options[bucket].device() == kind.device())) ++bucket;
+    while (bucket < options.size() &&
+           !(options[bucket].dtype() == kind.dtype() && options[bucket].device() == kind.device()))
+      ++bucket;
     if (bucket == options.size()) {
       options.push_back(kind);
       elements.push_back(0);
@@ -101,10 +111,13 @@ BufferBuckets::BufferBuckets(std::vector<at::Tensor> buffers) {
 }
 
 BucketSpec BufferBuckets::spec(std::size_t bucket) const {
-  return {dtype_of(flat_[bucket], "a buffer"), Reduction::kBroadcast, static_cast<std::uint64_t>(flat_[bucket].numel())};
+  return {dtype_of(flat_[bucket], "a buffer"), Reduction::kBroadcast,
+          static_cast<std::uint64_t>(flat_[bucket].numel())};
 }
 
-std::byte* BufferBuckets::memory(std::size_t bucket) const { return bytes_of(flat_[bucket]); }
+std::byte* BufferBuckets::memory(std::size_t bucket) const {
+  return bytes_of(flat_[bucket]);
+}
 
 void BufferBuckets::gather() {
   const at::NoGradGuard no_grad;
@@ -117,7 +130,8 @@ void BufferBuckets::scatter() {
   const at::NoGradGuard no_grad;
   for (const Place& place : places_) {
     // variable_data() shares the memory, not the version counter.
-    place.buffer.variable_data().copy_(flat_[place.bucket].narrow(0, place.offset, place.buffer.numel()).view(place.buffer.sizes()));
+    place.buffer.variable_data().copy_(
+        flat_[place.bucket].narrow(0, place.offset, place.buffer.numel()).view(place.buffer.sizes()));
   }
 }
 

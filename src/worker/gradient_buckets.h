@@ -13,12 +13,13 @@
 
 namespace tutti::worker {
 
-/// tutti's name of a LibTorch dtype. Throws UsageError naming `what` for one that cannot be exchanged (complex, quantised).
+/// tutti's name of a LibTorch dtype. Throws UsageError naming `what` for one that cannot be exchanged (complex,
+/// quantised).
 DType dtype_of(const at::Tensor& tensor, const std::string& what);
 at::ScalarType scalar_type_of(DType dtype);
 
-/// The buckets of a plan, and each parameter's gradient in them: a tensor over the bucket's storage with the parameter's sizes and
-/// strides.
+/// The buckets of a plan, and each parameter's gradient in them: a tensor over the bucket's storage with the
+/// parameter's sizes and strides.
 class GradientBuckets {
  public:
   /// `parameters` in the order the plan counts them in.
@@ -43,7 +44,8 @@ class GradientBuckets {
   std::vector<std::uint32_t> bucket_of_;
 };
 
-/// The model's buffers (BatchNorm's statistics) on their way from rank 0 to the others: one flat copy for each dtype and device.
+/// The model's buffers (BatchNorm's statistics) on their way from rank 0 to the others: one flat copy for each dtype
+/// and device.
 class BufferBuckets {
  public:
   explicit BufferBuckets(std::vector<at::Tensor> buffers);

@@ -8,19 +8,23 @@
 
 namespace tutti::worker {
 
-NcclCommunicator::~NcclCommunicator() { abort(fail(Errc::kCancelled, "the exchange is over")); }
+NcclCommunicator::~NcclCommunicator() {
+  abort(fail(Errc::kCancelled, "the exchange is over"));
+}
 
 Result<std::string> NcclCommunicator::new_id() {
   ncclUniqueId id;
   const ncclResult_t status = ncclGetUniqueId(&id);
-  if (status != ncclSuccess) return fail(Errc::kCollective, fmt::format("NCCL: no communicator id: {}", ncclGetErrorString(status)));
+  if (status != ncclSuccess)
+    return fail(Errc::kCollective, fmt::format("NCCL: no communicator id: {}", ncclGetErrorString(status)));
   return std::string(id.internal, sizeof id.internal);
 }
 
 Result<> NcclCommunicator::init(const std::string& id, int rank, int world_size, Deadline deadline) {
   ncclUniqueId unique;
   if (id.size() != sizeof unique.internal) {
-    return fail(Errc::kProtocol, fmt::format("NCCL: an id of {} bytes, expected {}", id.size(), sizeof unique.internal));
+    return fail(Errc::kProtocol,
+                fmt::format("NCCL: an id of {} bytes, expected {}", id.size(), sizeof unique.internal));
   }
   std::memcpy(unique.internal, id.data(), id.size());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A non-blocking NCCL communicator: every call returns at once, and whoever waits has a deadline. It ends by abort only, whichever way
-// it went: NCCL allows no mixture with destroy, and a destroy waits for peers that may be gone.
+// A non-blocking NCCL communicator: every call returns at once, and whoever waits has a deadline. It ends by abort
+// only, whichever way it went: NCCL allows no mixture with destroy, and a destroy waits for peers that may be gone.
 // Thread safety: one thread, but abort(), which any may call.
 #pragma once
 
@@ -38,7 +38,7 @@ class NcclCommunicator {
   const Clock& clock_;
   ncclComm_t communicator_ = nullptr;
   mutable std::mutex mutex_;
-  std::optional<Failure> aborted_;   // guarded by mutex_
+  std::optional<Failure> aborted_;  // guarded by mutex_
 };
 
 }  // namespace tutti::worker

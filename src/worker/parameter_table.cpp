@@ -24,13 +24,17 @@ std::string tell_names(std::string_view kind, std::size_t i, const std::vector<T
   const std::string& a = ours[i].name;
   const std::string& b = theirs[i].name;
   if (has(theirs, a) && has(ours, b)) {
-    return fmt::format("{} {} is \"{}\" on rank {} and \"{}\" on rank {}: the same names in another order", kind, i, b, their_rank, a,
-                       our_rank);
+    return fmt::format("{} {} is \"{}\" on rank {} and \"{}\" on rank {}: the same names in another order", kind, i, b,
+                       their_rank, a, our_rank);
   }
-  if (has(theirs, a)) return fmt::format("{} \"{}\" ({}) of rank {} is missing on rank {}", kind, b, describe(theirs[i]), their_rank, our_rank);
-  if (has(ours, b)) return fmt::format("{} \"{}\" ({}) of rank {} is missing on rank {}", kind, a, describe(ours[i]), our_rank, their_rank);
-  return fmt::format("{} {} is \"{}\" ({}) on rank {} and \"{}\" ({}) on rank {}", kind, i, b, describe(theirs[i]), their_rank, a,
-                     describe(ours[i]), our_rank);
+  if (has(theirs, a))
+    return fmt::format("{} \"{}\" ({}) of rank {} is missing on rank {}", kind, b, describe(theirs[i]), their_rank,
+                       our_rank);
+  if (has(ours, b))
+    return fmt::format("{} \"{}\" ({}) of rank {} is missing on rank {}", kind, a, describe(ours[i]), our_rank,
+                       their_rank);
+  return fmt::format("{} {} is \"{}\" ({}) on rank {} and \"{}\" ({}) on rank {}", kind, i, b, describe(theirs[i]),
+                     their_rank, a, describe(ours[i]), our_rank);
 }
 
 std::optional<std::string> compare_tensors(std::string_view kind, const std::vector<TableTensor>& ours, int our_rank,
@@ -39,8 +43,8 @@ std::optional<std::string> compare_tensors(std::string_view kind, const std::vec
   for (std::size_t i = 0; i < common; ++i) {
     if (ours[i].name != theirs[i].name) return tell_names(kind, i, ours, our_rank, theirs, their_rank);
     if (ours[i] == theirs[i]) continue;
-    return fmt::format("{} \"{}\" is {} on rank {} and {} on rank {}", kind, ours[i].name, describe(theirs[i]), their_rank,
-                       describe(ours[i]), our_rank);
+    return fmt::format("{} \"{}\" is {} on rank {} and {} on rank {}", kind, ours[i].name, describe(theirs[i]),
+                       their_rank, describe(ours[i]), our_rank);
   }
   if (ours.size() == theirs.size()) return std::nullopt;
   const bool extra = ours.size() > theirs.size();
@@ -68,16 +72,19 @@ Result<ParameterTable> receive_table_of_rank_0(const std::string& own_bytes, Mem
 }  // namespace
 
 std::string describe(const TableTensor& tensor) {
-  return fmt::format("{} [{}]{}", name_of(tensor.dtype), fmt::join(tensor.shape, ", "), tensor.trained ? "" : " frozen");
+  return fmt::format("{} [{}]{}", name_of(tensor.dtype), fmt::join(tensor.shape, ", "),
+                     tensor.trained ? "" : " frozen");
 }
 
-std::optional<std::string> first_difference(const ParameterTable& ours, int our_rank, const ParameterTable& theirs, int their_rank) {
+std::optional<std::string> first_difference(const ParameterTable& ours, int our_rank, const ParameterTable& theirs,
+                                            int their_rank) {
   for (std::size_t i = 0; i < std::min(ours.facts.size(), theirs.facts.size()); ++i) {
     if (ours.facts[i] == theirs.facts[i]) continue;
     return fmt::format("{} is {} on rank {} and {} on rank {}", ours.facts[i].first, theirs.facts[i].second, their_rank,
                        ours.facts[i].second, our_rank);
   }
-  if (auto difference = compare_tensors("parameter", ours.parameters, our_rank, theirs.parameters, their_rank)) return difference;
+  if (auto difference = compare_tensors("parameter", ours.parameters, our_rank, theirs.parameters, their_rank))
+    return difference;
   return compare_tensors("buffer", ours.buffers, our_rank, theirs.buffers, their_rank);
 }
 
@@ -86,7 +93,8 @@ Result<> agree_on(const ParameterTable& table, Member& member, int rank, Deadlin
   const Digest digest = sha256(std::as_bytes(std::span(bytes)));
   auto digests = member.all_gather(std::string(reinterpret_cast<const char*>(digest.data()), digest.size()), deadline);
   TUTTI_TRY(digests);
-  if (std::all_of(digests->begin(), digests->end(), [&](const std::string& d) { return d == digests->front(); })) return {};
+  if (std::all_of(digests->begin(), digests->end(), [&](const std::string& d) { return d == digests->front(); }))
+    return {};
 
   auto first = receive_table_of_rank_0(bytes, member, deadline);
   TUTTI_TRY(first);

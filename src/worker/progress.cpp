@@ -10,16 +10,20 @@ namespace tutti::worker {
 
 void Progress::log(std::string_view name, double value) {
   if (!print_) return;
-  const auto known = std::find_if(values_.begin(), values_.end(), [&](const auto& entry) { return entry.first == name; });
-  if (known != values_.end()) known->second = value;
-  else values_.emplace_back(name, value);
+  const auto known =
+      std::find_if(values_.begin(), values_.end(), [&](const auto& entry) { return entry.first == name; });
+  if (known != values_.end())
+    known->second = value;
+  else
+    values_.emplace_back(name, value);
 }
 
-void Progress::advance(std::int64_t epoch, std::int64_t epochs, std::int64_t step, std::int64_t steps, std::size_t samples) {
+void Progress::advance(std::int64_t epoch, std::int64_t epochs, std::int64_t step, std::int64_t steps,
+                       std::size_t samples) {
   if (!print_) return;
   const TimePoint now = clock_.now();
   if (last_ == TimePoint{}) {
-    last_ = now;   // the first step warms up: it counts for no rate
+    last_ = now;  // the first step warms up: it counts for no rate
     return;
   }
   samples_ += samples;

@@ -19,7 +19,8 @@ class Progress {
  public:
   using Print = std::function<void(const std::string& line)>;
   /// `print` null: nothing is shown.
-  Progress(const Clock& clock, Duration interval, Print print) : clock_(clock), interval_(interval), print_(std::move(print)) {}
+  Progress(const Clock& clock, Duration interval, Print print)
+      : clock_(clock), interval_(interval), print_(std::move(print)) {}
 
   void log(std::string_view name, double value);
   /// One optimizer step is done: `samples` were seen by all ranks together.
@@ -31,7 +32,7 @@ class Progress {
   const Print print_;
   std::vector<std::pair<std::string, double>> values_;
   TimePoint last_{};
-  std::size_t samples_ = 0;   // since the last line
+  std::size_t samples_ = 0;  // since the last line
 };
 
 }  // namespace tutti::worker

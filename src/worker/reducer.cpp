@@ -24,7 +24,8 @@ std::vector<PlannedParameter> to_plan(const std::vector<NamedTensor>& named) {
   std::vector<PlannedParameter> planned;
   for (const auto& [name, tensor] : named) {
     const DType dtype = dtype_of(tensor, fmt::format("parameter \"{}\"", name));
-    planned.push_back({name, dtype, tensor.is_cuda() ? tensor.get_device() : -1, static_cast<std::uint64_t>(tensor.numel())});
+    planned.push_back(
+        {name, dtype, tensor.is_cuda() ? tensor.get_device() : -1, static_cast<std::uint64_t>(tensor.numel())});
   }
   return planned;
 }
@@ -42,8 +43,8 @@ class Reducer::Hook final : public torch::autograd::PostAccumulateGradHook {
   const std::size_t parameter_;
 };
 
-Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange, BackwardScope& scope,
-                 ReducerOptions options, EventSink& events, const Clock& clock, Logger log)
+Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange,
+                 BackwardScope& scope, ReducerOptions options, EventSink& events, const Clock& clock, Logger log)
     : buckets_(plan_buckets(to_plan(parameters), options.limits), tensors_of(parameters)),
       buffers_(tensors_of(buffers)),
       exchange_(exchange),
@@ -70,8 +71,10 @@ Reducer::~Reducer() {
 void Reducer::set_hooks() {
   for (const Parameter& parameter : parameters_) {
     if (!torch::autograd::impl::post_acc_grad_hooks(parameter.tensor)) continue;
-    throw UsageError(fmt::format("parameter \"{}\" has a gradient hook already: the module was wrapped twice, or a hook of the "
-                                 "program's own would be lost", parameter.name));
+    throw UsageError(
+        fmt::format("parameter \"{}\" has a gradient hook already: the module was wrapped twice, or a hook of the "
+                    "program's own would be lost",
+                    parameter.name));
   }
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameters_[p].tensor, std::make_unique<Hook>(*this, p));
@@ -79,7 +82,8 @@ void Reducer::set_hooks() {
 }
 
 void Reducer::remove_hooks() noexcept {
-  for (const Parameter& parameter : parameters_) torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
+  for (const Parameter& parameter : parameters_)
+    torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
 }
 
 Result<> Reducer::open(Deadline deadline) {
@@ -116,9 +120,10 @@ void Reducer::on_gradient(std::size_t p) {
   Parameter& parameter = parameters_[p];
   check_unchanged(parameter);
   if (parameter.ready && parameter.bucket < next_to_start_) {
-    throw UsageError(fmt::format("parameter \"{}\" got a second gradient in one backward after its bucket was sent, as when it is used "
-                                 "both inside and outside a checkpointed part; construct DataParallel with overlap(false)",
-                                 parameter.name));
+    throw UsageError(fmt::format(
+        "parameter \"{}\" got a second gradient in one backward after its bucket was sent, as when it is used "
+        "both inside and outside a checkpointed part; construct DataParallel with overlap(false)",
+        parameter.name));
   }
   put_into_bucket(p);
   start_ready_buckets();
@@ -128,13 +133,16 @@ void Reducer::on_gradient(std::size_t p) {
 void Reducer::check_unchanged(const Parameter& parameter) const {
   const at::Tensor& planned = buckets_.gradient(static_cast<std::size_t>(&parameter - parameters_.data()));
   const at::Tensor& tensor = parameter.tensor;
-  if (tensor.const_data_ptr() == parameter.data && tensor.scalar_type() == planned.scalar_type() && tensor.device() == planned.device()) {
+  if (tensor.const_data_ptr() == parameter.data && tensor.scalar_type() == planned.scalar_type() &&
+      tensor.device() == planned.device()) {
     return;
   }
-  throw UsageError(fmt::format("parameter \"{}\" was {} on {} when the model was wrapped and is {} on {} in other memory now: move or "
-                               "convert the model before DataParallel is constructed, and load into it through "
-                               "DataParallel::reloaded()", parameter.name, c10::toString(planned.scalar_type()), planned.device().str(),
-                               c10::toString(tensor.scalar_type()), tensor.device().str()));
+  throw UsageError(fmt::format(
+      "parameter \"{}\" was {} on {} when the model was wrapped and is {} on {} in other memory now: move or "
+      "convert the model before DataParallel is constructed, and load into it through "
+      "DataParallel::reloaded()",
+      parameter.name, c10::toString(planned.scalar_type()), planned.device().str(), c10::toString(tensor.scalar_type()),
+      tensor.device().str()));
 }
 
 void Reducer::put_into_bucket(std::size_t p) {
@@ -186,8 +194,10 @@ Result<> Reducer::finish(Deadline deadline) {
   adopt_results();
   record(EventKind::kExchangeDone, 0, buckets_.bytes());
   ++exchanges_;
-  if (stepped_by_iteration_) ++id_.index;
-  else ++id_.step;
+  if (stepped_by_iteration_)
+    ++id_.index;
+  else
+    ++id_.step;
   reset();
   return {};
 }
@@ -202,8 +212,9 @@ void Reducer::adopt_results() {
     } else if (!ours) {
       gradient = buckets_.gradient(p);
       if (!std::exchange(parameter.told_missing, true)) {
-        log_.warning("{}: parameter \"{}\" got no gradient on rank {} at step {}, but on another rank: it counts as zeros", options_.name,
-                     parameter.name, options_.rank, id_.step);
+        log_.warning(
+            "{}: parameter \"{}\" got no gradient on rank {} at step {}, but on another rank: it counts as zeros",
+            options_.name, parameter.name, options_.rank, id_.step);
       }
     }
   }
@@ -212,7 +223,8 @@ void Reducer::adopt_results() {
 
 bool Reducer::reset() noexcept {
   const bool part_was_sent = next_to_start_ > 0;
-  for (std::size_t b = 0; b < buckets_.size(); ++b) missing_[b] = static_cast<std::uint32_t>(buckets_.plan(b).entries.size());
+  for (std::size_t b = 0; b < buckets_.size(); ++b)
+    missing_[b] = static_cast<std::uint32_t>(buckets_.plan(b).entries.size());
   for (Parameter& parameter : parameters_) parameter.ready = false;
   next_to_start_ = 0;
   active_ = false;

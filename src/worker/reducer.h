@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// From backward to averaged gradients, for one model. Gradients live permanently in flat buckets: param.grad() shares the bucket's
-// storage, and is no autograd view of it (LibTorch's zero_grad() throws on views). Backward finishes a parameter -> its hook puts the
-// gradient into its bucket -> a full bucket starts its exchange -> at the end of backward the rest starts and all is waited for.
+// From backward to averaged gradients, for one model. Gradients live permanently in flat buckets: param.grad() shares
+// the bucket's storage, and is no autograd view of it (LibTorch's zero_grad() throws on views). Backward finishes a
+// parameter -> its hook puts the gradient into its bucket -> a full bucket starts its exchange -> at the end of
+// backward the rest starts and all is waited for.
 //
-// A parameter without a gradient on this rank contributes -0.0, the one number that changes no sum, not even in the sign of a zero.
-// Which parameters had a gradient anywhere travels as one more bucket of one number each; one that nobody had stays undefined.
-// Thread safety: the thread that calls backward; another one inside at the same time is an error.
+// A parameter without a gradient on this rank contributes -0.0, the one number that changes no sum, not even in the
+// sign of a zero. Which parameters had a gradient anywhere travels as one more bucket of one number each; one that
+// nobody had stays undefined. Thread safety: the thread that calls backward; another one inside at the same time is an
+// error.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,12 +29,12 @@ namespace tutti::worker {
 class BackwardScope;
 
 struct ReducerOptions {
-  std::string name;                  ///< "model 0", for messages
+  std::string name;  ///< "model 0", for messages
   std::uint32_t object = 0;
   int rank = 0, world_size = 1;
   Reduction reduction = Reduction::kAverage;
   BucketLimits limits;
-  bool overlap = true;               ///< false: every bucket starts at the end of backward
+  bool overlap = true;  ///< false: every bucket starts at the end of backward
 };
 
 /// A tensor of the model, by its dotted name.
@@ -43,10 +45,10 @@ struct NamedTensor {
 
 class Reducer {
  public:
-  /// `parameters` are those that require a gradient, each tensor once; `buffers` follow rank 0's after each exchange. Everything
-  /// handed in by reference outlives the Reducer. Throws UsageError where a parameter has a hook already.
-  Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange, BackwardScope& scope,
-          ReducerOptions options, EventSink& events, const Clock& clock, Logger log);
+  /// `parameters` are those that require a gradient, each tensor once; `buffers` follow rank 0's after each exchange.
+  /// Everything handed in by reference outlives the Reducer. Throws UsageError where a parameter has a hook already.
+  Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange,
+          BackwardScope& scope, ReducerOptions options, EventSink& events, const Clock& clock, Logger log);
   /// Takes the hooks away; gradients stay where they are.
   ~Reducer();
   Reducer(const Reducer&) = delete;
@@ -76,9 +78,9 @@ class Reducer {
   struct Parameter {
     std::string name;
     at::Tensor tensor;
-    const void* data = nullptr;      ///< where the tensor's memory was when it was wrapped
+    const void* data = nullptr;  ///< where the tensor's memory was when it was wrapped
     std::uint32_t bucket = 0;
-    bool ready = false;              ///< its gradient of this backward lies in the bucket
+    bool ready = false;  ///< its gradient of this backward lies in the bucket
     bool told_missing = false;
   };
   class Hook;
@@ -105,15 +107,15 @@ class Reducer {
   const Logger log_;
 
   // owned by the thread that calls backward
-  std::vector<std::uint32_t> missing_;   ///< by bucket: entries not yet in it
-  std::vector<float> presence_;          ///< by parameter: 1 where this rank has a gradient; its own bucket
+  std::vector<std::uint32_t> missing_;  ///< by bucket: entries not yet in it
+  std::vector<float> presence_;         ///< by parameter: 1 where this rank has a gradient; its own bucket
   std::uint32_t next_to_start_ = 0;
-  bool active_ = false;                  ///< between the first hook of an exchanging backward and its end
+  bool active_ = false;  ///< between the first hook of an exchanging backward and its end
   bool exchanging_ = true;
   ExchangeId id_;
   bool stepped_by_iteration_ = false;
   std::uint64_t exchanges_ = 0;
-  std::optional<Failure> failure_;       ///< of a start inside a hook; told at the end of backward
+  std::optional<Failure> failure_;  ///< of a start inside a hook; told at the end of backward
 };
 
 }  // namespace tutti::worker

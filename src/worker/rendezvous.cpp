@@ -34,7 +34,9 @@ std::string lookup(const Environment& environment, std::string_view key) {
   return found == environment.end() ? std::string() : found->second;
 }
 
-Duration seconds(double s) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s)); }
+Duration seconds(double s) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
+}
 
 Result<> join(Rendezvous& meeting, const Endpoint& coordinator, std::uint32_t generation, const Logger& log) {
   Member::Options options;
@@ -56,7 +58,8 @@ Result<Rendezvous> meet_managed(const Environment& environment, Logger& log) {
   auto bootstrap = read_bootstrap(fd);
   if (!bootstrap) return std::move(bootstrap).error().wrap("TUTTI_FD=" + text + " is no descriptor of an agent's");
   Rendezvous meeting;
-  meeting.identity = {Way::kManaged, bootstrap->rank, bootstrap->world_size, bootstrap->local_rank, bootstrap->local_size, bootstrap->host, bootstrap->address};
+  meeting.identity = {Way::kManaged,         bootstrap->rank, bootstrap->world_size, bootstrap->local_rank,
+                      bootstrap->local_size, bootstrap->host, bootstrap->address};
   meeting.config = bootstrap->config;
   meeting.job = bootstrap->job;
   meeting.secret = bootstrap->secret;
@@ -81,18 +84,21 @@ Result<Rendezvous> meet_alone(const Environment& environment) {
 }
 
 #ifdef TUTTI_WITH_MPI
-Result<Rendezvous> meet_embedded(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock, Logger& log) {
+Result<Rendezvous> meet_embedded(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
+                                 Logger& log) {
   auto config = load_config(lookup(environment, "TUTTI_CONFIG"), environment, {});
   TUTTI_TRY(config);
   Rendezvous meeting;
   meeting.config = std::move(*config);
-  meeting.identity = {Way::kEmbedded, mpi->rank(), mpi->size(), mpi->local_rank(), mpi->local_size(), host_name(), "127.0.0.1"};
+  meeting.identity = {Way::kEmbedded,    mpi->rank(), mpi->size(), mpi->local_rank(),
+                      mpi->local_size(), host_name(), "127.0.0.1"};
   log = Logger::to_stderr(fmt::format("rank {}", mpi->rank()));
   meeting.mpi = std::move(mpi);
   meeting.loop = std::make_unique<Loop>();
   auto coordinator = introduce(meeting, clock, log);
   TUTTI_TRY(coordinator);
   TUTTI_TRY(join(meeting, *coordinator, 1, log));
+  meeting.identity.address = meeting.member->local_address();
   return meeting;
 }
 #endif
@@ -104,7 +110,8 @@ Rendezvous::~Rendezvous() = default;
 Rendezvous::Rendezvous(Rendezvous&&) noexcept = default;
 Rendezvous& Rendezvous::operator=(Rendezvous&&) noexcept = default;
 
-Result<Rendezvous> meet(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock, Logger& log) {
+Result<Rendezvous> meet(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
+                        Logger& log) {
 #ifdef TUTTI_WITH_MPI
   if (mpi) return meet_embedded(environment, std::move(mpi), clock, log);
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds out which of the three ways this process was started in, and joins the run: an inherited descriptor of tutti's (managed), then
-// an MPI rank in the environment or a communicator of the user's (embedded), then alone. SLURM_* alone means nothing.
-// Thread safety: made and destroyed on the training thread.
+// Finds out which of the three ways this process was started in, and joins the run: an inherited descriptor of tutti's
+// (managed), then an MPI rank in the environment or a communicator of the user's (embedded), then alone. SLURM_* alone
+// means nothing. Thread safety: made and destroyed on the training thread.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,9 @@ enum class Way { kAlone, kEmbedded, kManaged };
 struct Identity {
   Way way = Way::kAlone;
   int rank = 0, world_size = 1;
-  int local_rank = 0, local_size = 1;   ///< among the ranks of this host
+  int local_rank = 0, local_size = 1;  ///< among the ranks of this host
   std::string host;
-  std::string address = "127.0.0.1";    ///< where the others of the run reach this process
+  std::string address = "127.0.0.1";  ///< where the others of the run reach this process
 };
 
 /// This process as a member of its run. The members are destroyed in reverse order: the loop last but for MPI.
@@ -45,11 +45,11 @@ struct Rendezvous {
   RunConfig config;
   JobId job{};
   Secret secret;
-  std::unique_ptr<MpiWorld> mpi;               ///< embedded only
-  std::unique_ptr<Loop> loop;                  ///< null when alone
-  std::optional<StatusPage> status;            ///< managed only
-  std::unique_ptr<Coordinator> coordinator;    ///< rank 0 of an embedded run
-  std::unique_ptr<Member> member;              ///< null when alone
+  std::unique_ptr<MpiWorld> mpi;             ///< embedded only
+  std::unique_ptr<Loop> loop;                ///< null when alone
+  std::optional<StatusPage> status;          ///< managed only
+  std::unique_ptr<Coordinator> coordinator;  ///< rank 0 of an embedded run
+  std::unique_ptr<Member> member;            ///< null when alone
 };
 
 /// `mpi`: the user's own communicator, or null. Errors: kConfig, kAuthentication, kUnavailable, kTimeout, kMismatch.

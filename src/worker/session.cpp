@@ -44,7 +44,8 @@ std::terminate_handler earlier_handler = nullptr;
   } catch (const std::exception& error) {
     if (session != nullptr) end_process(session, exit_code(Errc::kInternal), error.what());
   } catch (...) {
-    if (session != nullptr) end_process(session, exit_code(Errc::kInternal), "an exception that is no std::exception was not caught");
+    if (session != nullptr)
+      end_process(session, exit_code(Errc::kInternal), "an exception that is no std::exception was not caught");
   }
   if (earlier_handler != nullptr) earlier_handler();
   std::abort();
@@ -56,9 +57,12 @@ std::string pack(std::span<const double> values) {
 
 double combine(double a, double b, Combine how) {
   switch (how) {
-    case Combine::kMin: return std::min(a, b);
-    case Combine::kMax: return std::max(a, b);
-    default: return a + b;
+    case Combine::kMin:
+      return std::min(a, b);
+    case Combine::kMax:
+      return std::max(a, b);
+    default:
+      return a + b;
   }
 }
 
@@ -71,6 +75,10 @@ constexpr worker::TorchSettings kTorch = {
         [] {
           at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
           at::globalContext().setDeterministicFillUninitializedMemory(false);
+          if (!at::hasCUDA()) return;
+          at::globalContext().setDeterministicCuDNN(true);
+          at::globalContext().setBenchmarkCuDNN(false);
+          ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when cuBLAS is first used
         },
 };
 
@@ -91,7 +99,9 @@ std::unique_ptr<MpiWorld> world_over(const MpiCommunicator& communicator) {
 
 }  // namespace
 
-Session::Session(int, char**) : impl_(begin(nullptr)) { live_session = impl_.get(); }
+Session::Session(int, char**) : impl_(begin(nullptr)) {
+  live_session = impl_.get();
+}
 
 #ifdef TUTTI_WITH_MPI
 Session::Session(const MpiCommunicator& communicator) : impl_(begin(world_over(communicator))) {
@@ -104,13 +114,27 @@ Session::~Session() {
   impl_.reset();
 }
 
-int Session::rank() const noexcept { return impl_->identity().rank; }
-int Session::world_size() const noexcept { return impl_->identity().world_size; }
-int Session::local_rank() const noexcept { return impl_->identity().local_rank; }
-std::string Session::name() const { return impl_->name(); }
-std::uint64_t Session::seed() const noexcept { return impl_->seed(); }
-std::string_view Session::exchange() const noexcept { return impl_->exchange_name(); }
-int Session::shards() const noexcept { return impl_->exchange_name() == "ps" ? impl_->config().shards : 0; }
+int Session::rank() const noexcept {
+  return impl_->identity().rank;
+}
+int Session::world_size() const noexcept {
+  return impl_->identity().world_size;
+}
+int Session::local_rank() const noexcept {
+  return impl_->identity().local_rank;
+}
+std::string Session::name() const {
+  return impl_->name();
+}
+std::uint64_t Session::seed() const noexcept {
+  return impl_->seed();
+}
+std::string_view Session::exchange() const noexcept {
+  return impl_->exchange_name();
+}
+int Session::shards() const noexcept {
+  return impl_->exchange_name() == "ps" ? impl_->config().shards : 0;
+}
 
 c10::Device Session::device() const {
   if (!impl_->on_gpu()) return c10::Device(c10::kCPU);
@@ -126,8 +150,8 @@ void Session::all_reduce(std::span<double> values, Combine how) {
   const std::vector<std::string> all = all_gather(pack(values));
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].size() != values.size_bytes()) {
-      impl_->raise(fail(Errc::kMismatch, fmt::format("all_reduce of {} numbers on {} and {} on rank {}", values.size(), name(),
-                                                     all[rank].size() / sizeof(double), rank)));
+      impl_->raise(fail(Errc::kMismatch, fmt::format("all_reduce of {} numbers on {} and {} on rank {}", values.size(),
+                                                     name(), all[rank].size() / sizeof(double), rank)));
     }
     for (std::size_t i = 0; i < values.size(); ++i) {
       double theirs;
@@ -140,7 +164,8 @@ void Session::all_reduce(std::span<double> values, Combine how) {
 }
 
 std::string Session::broadcast(std::string value, int root) {
-  if (root < 0 || root >= world_size()) throw UsageError(fmt::format("broadcast from rank {} in a world of {}", root, world_size()));
+  if (root < 0 || root >= world_size())
+    throw UsageError(fmt::format("broadcast from rank {} in a world of {}", root, world_size()));
   if (impl_->member() == nullptr) return value;
   return impl_->check(impl_->member()->broadcast(std::move(value), root, impl_->deadline()));
 }
@@ -154,9 +179,12 @@ void Session::barrier() {
   if (impl_->member() != nullptr) impl_->check(impl_->member()->barrier(impl_->deadline()));
 }
 
-void Session::log(std::string_view name, double value) { impl_->progress().log(name, value); }
+void Session::log(std::string_view name, double value) {
+  impl_->progress().log(name, value);
+}
 
-void Session::state(std::string name, std::function<void(std::ostream&)> save, std::function<void(std::istream&)> load) {
+void Session::state(std::string name, std::function<void(std::ostream&)> save,
+                    std::function<void(std::istream&)> load) {
   impl_->user_states().push_back({std::move(name), std::move(save), std::move(load)});
 }
 

@@ -21,9 +21,12 @@
 namespace tutti::worker {
 namespace {
 
-Duration seconds(double s) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s)); }
+Duration seconds(double s) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
+}
 
-Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock, Logger& log) {
+Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
+                         Logger& log) {
   auto meeting = meet(environment, std::move(mpi), clock, log);
   if (!meeting) tutti::raise(meeting.error());
   return std::move(*meeting);
@@ -46,13 +49,16 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
       scope_({[this] { return deadline(); }, [this] { ++exchange_count_; },
               [this] {
                 if (member() == nullptr) return;
-                member()->report_failure(fail(Errc::kInternal, fmt::format("{}: backward() of step {} ended by an exception after a part of "
-                                                                           "its gradients was sent", name(), step_)));
+                member()->report_failure(
+                    fail(Errc::kInternal, fmt::format("{}: backward() of step {} ended by an exception after a part of "
+                                                      "its gradients was sent",
+                                                      name(), step_)));
               },
               [this](const Failure& failure) { raise(failure); }}),
       progress_(clock_, seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
   if (!config().trace.empty()) {
-    trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace : fmt::format("{}.rank{}", config().trace, identity().rank)));
+    trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace
+                                                          : fmt::format("{}.rank{}", config().trace, identity().rank)));
   }
   set_up_torch(environment);
   choose_exchange();
@@ -68,9 +74,11 @@ SessionImpl::~SessionImpl() {
 
 void SessionImpl::set_up_torch(const Environment& environment) {
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  if (config().threads > 0) torch_.set_threads(config().threads);
-  else if (!environment.contains("OMP_NUM_THREADS")) torch_.set_threads(std::max(1, cores / identity().local_size));
-  torch_.set_seed(mix(seed(), 0, 0));   // the same model on every rank even before rank 0's is sent
+  if (config().threads > 0)
+    torch_.set_threads(config().threads);
+  else if (!environment.contains("OMP_NUM_THREADS"))
+    torch_.set_threads(std::max(1, cores / identity().local_size));
+  torch_.set_seed(mix(seed(), 0, 0));  // the same model on every rank even before rank 0's is sent
   if (config().deterministic) torch_.set_deterministic();
 }
 
@@ -83,9 +91,13 @@ void SessionImpl::choose_exchange() {
   }
 }
 
-std::string SessionImpl::name() const { return fmt::format("rank {} on {}", identity().rank, identity().host); }
+std::string SessionImpl::name() const {
+  return fmt::format("rank {} on {}", identity().rank, identity().host);
+}
 
-Deadline SessionImpl::deadline() const { return clock_.now() + seconds(config().timeout_s); }
+Deadline SessionImpl::deadline() const {
+  return clock_.now() + seconds(config().timeout_s);
+}
 
 ps::Client& SessionImpl::shards() {
   if (shards_) return *shards_;
@@ -93,7 +105,9 @@ ps::Client& SessionImpl::shards() {
   return *shards_;
 }
 
-std::unique_ptr<Exchange> SessionImpl::make_exchange(std::uint32_t object) { return check(tutti::worker::make_exchange(*this, object)); }
+std::unique_ptr<Exchange> SessionImpl::make_exchange(std::uint32_t object) {
+  return check(tutti::worker::make_exchange(*this, object));
+}
 
 void SessionImpl::attend(Exchange& exchange) {
   const std::lock_guard lock(mutex_);

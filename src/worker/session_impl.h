@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Session holds: this process' membership, the exchanges of its models, and how a failure becomes the exception a user sees.
-// Thread safety: the training thread, but abort(), which the loop calls.
+// What a Session holds: this process' membership, the exchanges of its models, and how a failure becomes the exception
+// a user sees. Thread safety: the training thread, but abort(), which the loop calls.
 #pragma once
 
 #include <cstdint>
@@ -73,15 +73,15 @@ class SessionImpl {
   ps::Client& shards();
   std::unique_ptr<Exchange> make_exchange(std::uint32_t object);
   std::uint32_t next_object() noexcept { return objects_++; }
-  void attend(Exchange& exchange);    ///< until forget(): an abort of the run ends its waits
+  void attend(Exchange& exchange);  ///< until forget(): an abort of the run ends its waits
   void forget(Exchange& exchange) noexcept;
   BackwardScope& backward_scope() noexcept { return scope_; }
   /// Backwards of any model that exchanged so far.
   std::uint64_t exchange_count() const noexcept { return exchange_count_; }
 
   // --- iterations
-  /// The step is known to the others from here on, and random numbers are those of (seed, step, rank). `rank` is not this process' where
-  /// one plays several in turn.
+  /// The step is known to the others from here on, and random numbers are those of (seed, step, rank). `rank` is not
+  /// this process' where one plays several in turn.
   void begin_iteration(std::uint64_t step, int rank);
   void end_iteration();
   std::uint64_t step() const noexcept { return step_; }
@@ -91,13 +91,16 @@ class SessionImpl {
   // --- failures
   /// Tells the coordinator where the failure is this rank's own, then throws its public exception.
   [[noreturn]] void raise(const Failure& failure);
-  void check(const Result<>& result) { if (!result) raise(result.error()); }
+  void check(const Result<>& result) {
+    if (!result) raise(result.error());
+  }
   template <class T>
   T check(Result<T> result) {
     if (!result) raise(result.error());
     return std::move(*result);
   }
-  /// One line on stderr unless another rank's failure was the cause, then the process ends with the exit code. For uncaught errors.
+  /// One line on stderr unless another rank's failure was the cause, then the process ends with the exit code. For
+  /// uncaught errors.
   [[noreturn]] void end_process(int exit_code, std::string_view what) noexcept;
 
  private:
@@ -113,7 +116,7 @@ class SessionImpl {
   std::string exchange_name_;
   const int exceptions_at_start_;
   NullEventSink nothing_;
-  std::unique_ptr<TraceFile> trace_;       // where one was asked for
+  std::unique_ptr<TraceFile> trace_;  // where one was asked for
   std::unique_ptr<ps::Client> shards_;
   BackwardScope scope_;
   Progress progress_;
@@ -123,8 +126,8 @@ class SessionImpl {
   std::uint64_t exchange_count_ = 0;
 
   std::mutex mutex_;
-  std::vector<Exchange*> attended_;        // guarded by mutex_
-  std::optional<Failure> aborted_;         // guarded by mutex_
+  std::vector<Exchange*> attended_;  // guarded by mutex_
+  std::optional<Failure> aborted_;   // guarded by mutex_
 };
 
 }  // namespace tutti::worker

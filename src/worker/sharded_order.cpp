@@ -16,9 +16,8 @@ std::uint64_t split_mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// A number below `bound`, without the bias of a plain remainder (Lemire, TOMACS 2019). Written out because the standard library's
-/// distributions and shuffle differ from one implementation to the next.
-/// 64 bits times 64 bits.
+/// A number below `bound`, without the bias of a plain remainder (Lemire, TOMACS 2019). Written out because the
+/// standard library's distributions and shuffle differ from one implementation to the next. 64 bits times 64 bits.
 __extension__ using Wide = unsigned __int128;
 
 std::uint64_t below(std::uint64_t bound, std::uint64_t& state) {
@@ -39,7 +38,10 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
 }
 
 ShardedOrder::ShardedOrder(std::size_t samples, std::size_t batch, int ranks, std::uint64_t seed, LastBatch last)
-    : samples_(samples), batch_(batch), ranks_(ranks), seed_(seed),
+    : samples_(samples),
+      batch_(batch),
+      ranks_(ranks),
+      seed_(seed),
       steps_(count_steps(samples, batch * static_cast<std::size_t>(ranks), last)) {}
 
 void ShardedOrder::begin_epoch(std::uint64_t epoch) {

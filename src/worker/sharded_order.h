@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which samples a rank sees in which step. The order of an epoch is a permutation drawn from (seed, epoch, number of ranks); step s of
-// rank r takes the r-th block of the s-th global batch. Every rank has the same number of steps: the last batch is filled up from the
-// epoch's beginning, or dropped.
-// Thread safety: values.
+// Which samples a rank sees in which step. The order of an epoch is a permutation drawn from (seed, epoch, number of
+// ranks); step s of rank r takes the r-th block of the s-th global batch. Every rank has the same number of steps: the
+// last batch is filled up from the epoch's beginning, or dropped. Thread safety: values.
 #pragma once
 
 #include <cstddef>
@@ -18,12 +17,14 @@ enum class LastBatch { kWrap, kDrop };
 
 class ShardedOrder {
  public:
-  ShardedOrder(std::size_t samples, std::size_t batch, int ranks, std::uint64_t seed, LastBatch last = LastBatch::kWrap);
+  ShardedOrder(std::size_t samples, std::size_t batch, int ranks, std::uint64_t seed,
+               LastBatch last = LastBatch::kWrap);
 
   std::size_t steps_per_epoch() const noexcept { return steps_; }
   /// Draws the permutation of `epoch`.
   void begin_epoch(std::uint64_t epoch);
-  /// The samples of one step of one rank, `batch` of them. REQUIRES: step < steps_per_epoch(), begin_epoch() was called.
+  /// The samples of one step of one rank, `batch` of them. REQUIRES: step < steps_per_epoch(), begin_epoch() was
+  /// called.
   std::vector<std::size_t> indices(std::size_t step, int rank) const;
 
  private:

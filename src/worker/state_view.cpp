@@ -40,7 +40,8 @@ void for_each_parameter(const Optimizer& optimizer, const std::vector<Entry>& pa
   for (const auto& group : optimizer.param_groups()) {
     for (const at::Tensor& parameter : group.params()) {
       const auto found = names.find(parameter.unsafeGetTensorImpl());
-      f(found != names.end() ? found->second->substr(sizeof("parameters/") - 1) : fmt::format("parameter{}", unnamed++), parameter);
+      f(found != names.end() ? found->second->substr(sizeof("parameters/") - 1) : fmt::format("parameter{}", unnamed++),
+        parameter);
     }
   }
 }
@@ -60,22 +61,29 @@ using ByName = std::unordered_map<std::string, at::Tensor>;
 void check_against(const std::vector<Entry>& own, const ByName& given) {
   for (const Entry& entry : own) {
     const auto found = given.find(entry.name);
-    if (found == given.end()) throw MismatchError(fmt::format("\"{}\" ({}) is missing in the state", entry.name, describe(entry.tensor)));
-    if (found->second.sizes() == entry.tensor.sizes() && found->second.scalar_type() == entry.tensor.scalar_type()) continue;
-    throw MismatchError(fmt::format("\"{}\" is {} in the state and {} in the program", entry.name, describe(found->second), describe(entry.tensor)));
+    if (found == given.end())
+      throw MismatchError(fmt::format("\"{}\" ({}) is missing in the state", entry.name, describe(entry.tensor)));
+    if (found->second.sizes() == entry.tensor.sizes() && found->second.scalar_type() == entry.tensor.scalar_type())
+      continue;
+    throw MismatchError(fmt::format("\"{}\" is {} in the state and {} in the program", entry.name,
+                                    describe(found->second), describe(entry.tensor)));
   }
 }
 
-/// Every "parameters/" and "buffers/" entry of the state is one of the program's, and every optimizer's parameter is one of its own.
+/// Every "parameters/" and "buffers/" entry of the state is one of the program's, and every optimizer's parameter is
+/// one of its own.
 void check_nothing_extra(const std::vector<Entry>& given, const std::set<std::string>& known) {
   for (const Entry& entry : given) {
-    const std::string owner = entry.name.starts_with("optimizer.") ? entry.name.substr(0, entry.name.rfind('/')) : entry.name;
-    if (!known.contains(owner)) throw MismatchError(fmt::format("\"{}\" ({}) of the state is not in the program", entry.name, describe(entry.tensor)));
+    const std::string owner =
+        entry.name.starts_with("optimizer.") ? entry.name.substr(0, entry.name.rfind('/')) : entry.name;
+    if (!known.contains(owner))
+      throw MismatchError(
+          fmt::format("\"{}\" ({}) of the state is not in the program", entry.name, describe(entry.tensor)));
   }
 }
 
-void assign_optimizer(Optimizer& optimizer, const std::string& prefix, const std::vector<Entry>& parameters, const ByName& tensors,
-                      const StateView::Scalars& scalars) {
+void assign_optimizer(Optimizer& optimizer, const std::string& prefix, const std::vector<Entry>& parameters,
+                      const ByName& tensors, const StateView::Scalars& scalars) {
   optimizer.state().clear();
   for_each_parameter(optimizer, parameters, [&](const std::string& name, const at::Tensor& parameter) {
     if (!scalars.contains(prefix + name)) return;
@@ -85,7 +93,8 @@ void assign_optimizer(Optimizer& optimizer, const std::string& prefix, const std
       const auto found = tensors.find(prefix + name + "/" + field);
       if (found != tensors.end()) *tensor = found->second.to(parameter.device(), /*non_blocking=*/false, /*copy=*/true);
     }
-    for (const auto& [field, counter] : fields.counters) *counter = number<std::int64_t>(scalars, prefix + name + "/" + field);
+    for (const auto& [field, counter] : fields.counters)
+      *counter = number<std::int64_t>(scalars, prefix + name + "/" + field);
     optimizer.state()[parameter.unsafeGetTensorImpl()] = std::move(state);
   });
   for (std::size_t g = 0; g < optimizer.param_groups().size(); ++g) {
@@ -95,15 +104,18 @@ void assign_optimizer(Optimizer& optimizer, const std::string& prefix, const std
 
 }  // namespace
 
-StateView::StateView(const torch::nn::Module& module, std::vector<Optimizer*> optimizers) : optimizers_(std::move(optimizers)) {
+StateView::StateView(const torch::nn::Module& module, std::vector<Optimizer*> optimizers)
+    : optimizers_(std::move(optimizers)) {
   for (Optimizer* optimizer : optimizers_) worker::refuse_lbfgs(*optimizer);
   std::set<const void*> seen;
   for (const auto& item : module.named_parameters()) {
-    if (seen.insert(item.value().unsafeGetTensorImpl()).second) parameters_.push_back({"parameters/" + item.key(), item.value()});
+    if (seen.insert(item.value().unsafeGetTensorImpl()).second)
+      parameters_.push_back({"parameters/" + item.key(), item.value()});
   }
   model_ = parameters_;
   for (const auto& item : module.named_buffers()) {
-    if (item.value().defined() && seen.insert(item.value().unsafeGetTensorImpl()).second) model_.push_back({"buffers/" + item.key(), item.value()});
+    if (item.value().defined() && seen.insert(item.value().unsafeGetTensorImpl()).second)
+      model_.push_back({"buffers/" + item.key(), item.value()});
   }
 }
 
@@ -136,7 +148,8 @@ StateView::Scalars StateView::scalars() const {
       }
     });
     for (std::size_t g = 0; g < optimizer.param_groups().size(); ++g) {
-      scalars[fmt::format("{}group.{}/lr", prefix, g)] = fmt::format("{}", optimizer.param_groups()[g].options().get_lr());
+      scalars[fmt::format("{}group.{}/lr", prefix, g)] =
+          fmt::format("{}", optimizer.param_groups()[g].options().get_lr());
     }
   }
   return scalars;

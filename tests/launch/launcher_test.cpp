@@ -66,8 +66,7 @@ TEST(Launcher, MpirunStartsOneAgentForEachWorkerOnLoopback) {
   RunConfig config;
   config.workers = 4;
   EXPECT_EQ(mpirun_line(config, site_with_mpirun(), kSelf).text(),
-            "OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_odls_base_sigkill_timeout=0 "
-            "OMPI_MCA_oob_tcp_if_include=lo /usr/bin/mpirun -np 4 "
+            "OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo /usr/bin/mpirun -np 4 "
             "--bind-to none --oversubscribe --quiet /opt/tutti/bin/tutti run -- ./train 'it'\\''s'");
 }
 

@@ -43,13 +43,25 @@ TEST(RunPlan, RefusesKeysThatContradictEachOther) {
     RunConfig config;
     const char* named;
   };
-  for (const Case& wrong : {Case{with(2, 0, "ps"), "shards = 0"}, Case{with(2, 3, "gloo"), "shards = 3"},
-                            Case{with(2, -1, "local"), "workers = 2"}, Case{with(2, -1, "mpi"), "mpirun -np"}}) {
+  for (const Case& wrong : {Case{with(2, 0, "ps"), "shards = 0"}, Case{with(2, -1, "local"), "workers = 2"},
+                            Case{with(2, -1, "mpi"), "mpirun -np"}}) {
     const auto plan = plan_run(wrong.config, {"a"});
     ASSERT_FALSE(plan) << wrong.named;
     EXPECT_THAT(plan.error().text(), HasSubstr(wrong.named));
     EXPECT_EQ(exit_code(plan.error().code), 64);
   }
+}
+
+TEST(RunPlan, AnotherExchangeThanTheFilesStartsNoShards) {
+  EXPECT_EQ(plan_run(with(2, 3, "gloo"), {"a"}).value().config.shards, 0);
+}
+
+TEST(RunPlan, RefusesFewerPortsThanThereAreListeners) {
+  RunConfig config = with(2, 2, "ps");
+  config.ports = "5000";
+  EXPECT_THAT(plan_run(config, {"a"}).error().text(), HasSubstr("a range of 3 or more"));
+  config.ports = "5000-5002";
+  EXPECT_TRUE(plan_run(config, {"a"}));
 }
 
 TEST(RunPlan, WithoutAProgramIsAUsageError) {

@@ -37,7 +37,8 @@ struct Checkpointed : torch::autograd::Function<Checkpointed> {
     const torch::NoGradGuard no_grad;
     return (*f)(x);
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto& f = *reinterpret_cast<const F*>(context->saved_data["f"].toInt());
     const Tensor x = context->get_saved_variables()[0].detach().requires_grad_();
     {
@@ -72,14 +73,15 @@ class AutogradTest : public ::testing::Test {
     x_ = torch::randn({7, 6});
   }
   void wrap(bool overlap = true) { reducer_ = make(*net_, exchange_, 0, overlap); }
-  std::unique_ptr<Reducer> make(torch::nn::Module& module, Exchange& exchange, std::uint32_t object = 0, bool overlap = true) {
+  std::unique_ptr<Reducer> make(torch::nn::Module& module, Exchange& exchange, std::uint32_t object = 0,
+                                bool overlap = true) {
     ReducerOptions options;
     options.object = object;
     options.world_size = 2;
-    options.limits = {64, 64};   // a bucket for nearly every parameter
+    options.limits = {64, 64};  // a bucket for nearly every parameter
     options.overlap = overlap;
-    auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange, scope_, options,
-                                             events_, clock_, Logger::none());
+    auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange,
+                                             scope_, options, events_, clock_, Logger::none());
     EXPECT_TRUE(reducer->open(clock_.now()));
     return reducer;
   }
@@ -144,7 +146,8 @@ TEST_F(AutogradTest, BucketsStartInOrderWhileBackwardGoesOn) {
   for (std::uint32_t i = 0; i < sorted.size(); ++i) sorted[i] = i;
   EXPECT_EQ(exchange_.starts, sorted);
   EXPECT_EQ(exchange_.finishes, 1);
-  EXPECT_GT(exchange_.started_at_poll[exchange_.started_at_poll.size() / 2], 0u) << "nothing was under way in the middle of backward";
+  EXPECT_GT(exchange_.started_at_poll[exchange_.started_at_poll.size() / 2], 0u)
+      << "nothing was under way in the middle of backward";
 }
 
 TEST_F(AutogradTest, AParameterThatNobodyUsedKeepsAnUndefinedGradient) {
@@ -154,13 +157,14 @@ TEST_F(AutogradTest, AParameterThatNobodyUsedKeepsAnUndefinedGradient) {
   EXPECT_FALSE(net_->second->weight.grad().defined());
   const std::vector<Tensor> before{net_->second->weight.detach().clone()};
   torch::optim::SGD(net_->parameters(), torch::optim::SGDOptions(0.1).weight_decay(0.5)).step();
-  EXPECT_TRUE(torch::equal(net_->second->weight, before[0])) << "weight decay moves a parameter whose gradient is zeros";
+  EXPECT_TRUE(torch::equal(net_->second->weight, before[0]))
+      << "weight decay moves a parameter whose gradient is zeros";
 }
 
 TEST_F(AutogradTest, AParameterThatOnlyThePeerUsedGetsThePeersGradient) {
   std::uint32_t presence = 0;
   FakeExchange exchange([&presence](std::uint32_t bucket, std::size_t, float ours) {
-    if (bucket == presence) return 1.0f;                       // the peer used everything
+    if (bucket == presence) return 1.0f;  // the peer used everything
     return ours == 0.0f ? 6.0f : ours;
   });
   reducer_ = make(*net_, exchange);
@@ -173,8 +177,8 @@ TEST_F(AutogradTest, AParameterThatOnlyThePeerUsedGetsThePeersGradient) {
 TEST_F(AutogradTest, NegativeZeroIsWhatAMissingGradientContributes) {
   std::vector<float> second_weight;
   FakeExchange exchange([&](std::uint32_t bucket, std::size_t, float ours) {
-    if (exchange.plan().buckets[bucket].elements >= 20 && exchange.plan().buckets[bucket].reduction == Reduction::kAverage &&
-        second_weight.size() < 20) {
+    if (exchange.plan().buckets[bucket].elements >= 20 &&
+        exchange.plan().buckets[bucket].reduction == Reduction::kAverage && second_weight.size() < 20) {
       second_weight.push_back(ours);
     }
     return ours;
@@ -242,7 +246,8 @@ TEST_F(AutogradTest, AParameterInsideAndOutsideACheckpointIsExactWithoutOverlapA
     const Tensor inside = Checkpointed::apply(x_.clone().requires_grad_(), &f);
     (net_->third(inside).pow(2).sum() + net_->second->weight.pow(2).sum()).backward();
   };
-  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum() + net->second->weight.pow(2).sum(); });
+  const auto expected =
+      plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum() + net->second->weight.pow(2).sum(); });
   wrap(/*overlap=*/false);
   run();
   const auto parameters = net_->parameters();
@@ -413,7 +418,8 @@ TEST_F(AutogradTest, AFrozenDiscriminatorExchangesNothingInTheGeneratorsStep) {
 
 TEST_F(AutogradTest, SeveralDtypesLieInBucketsOfTheirOwn) {
   struct Mixed : torch::nn::Module {
-    Tensor a = register_parameter("a", torch::randn({5})), b = register_parameter("b", torch::randn({3}).to(torch::kFloat64));
+    Tensor a = register_parameter("a", torch::randn({5})),
+           b = register_parameter("b", torch::randn({3}).to(torch::kFloat64));
   } mixed;
   auto reducer = make(mixed, exchange_);
   (mixed.a.sum().to(torch::kFloat64) * 2 + mixed.b.pow(2).sum()).backward();

@@ -66,7 +66,9 @@ TEST(BucketPlan, KeepsDtypesAndDevicesApart) {
   }
 }
 
-TEST(BucketPlan, OfNoParametersIsEmpty) { EXPECT_TRUE(plan_buckets({}, {}).empty()); }
+TEST(BucketPlan, OfNoParametersIsEmpty) {
+  EXPECT_TRUE(plan_buckets({}, {}).empty());
+}
 
 }  // namespace
 }  // namespace tutti::worker

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parameters after 20 steps, bit for bit those of one process that accumulates the same micro-batches in rank order.
+// The parameters after 20 steps, bit for bit those of one process that accumulates the same micro-batches in rank
+// order.
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -20,15 +21,20 @@ void expect_ps_equals_reference(const std::string& optimizer) {
   for (const int workers : {1, 2, 3, 4}) {
     const std::string expected = reference_hash(workers, {"--optimizer", optimizer});
     for (const int shards : {1, 2, 3}) {
-      RunTutti run(managed(workers, {"exchange=ps", "shards=" + std::to_string(shards), "chunk_bytes=1024"}, {"--optimizer", optimizer}));
+      RunTutti run(managed(workers, {"exchange=ps", "shards=" + std::to_string(shards), "chunk_bytes=1024"},
+                           {"--optimizer", optimizer}));
       EXPECT_EQ(hash_of(run), expected) << workers << " workers, " << shards << " shards";
     }
   }
 }
 
-TEST(Exactness, ParameterServerEqualsOneProcessWithSgdAndMomentum) { expect_ps_equals_reference("sgd"); }
+TEST(Exactness, ParameterServerEqualsOneProcessWithSgdAndMomentum) {
+  expect_ps_equals_reference("sgd");
+}
 
-TEST(Exactness, ParameterServerEqualsOneProcessWithAdam) { expect_ps_equals_reference("adam"); }
+TEST(Exactness, ParameterServerEqualsOneProcessWithAdam) {
+  expect_ps_equals_reference("adam");
+}
 
 TEST(Exactness, AloneEqualsOneProcessWithoutTutti) {
   RunTutti run({.arguments = {}, .environment = one_thread(), .program = exacting()});
@@ -55,9 +61,11 @@ TEST(Exactness, AResumedRunEndsInTheSameBits) {
     const std::string expected = reference_hash(2, {"--optimizer", optimizer});
     RunTutti place = scratch();
     const std::string folder = place.folder() + "/checkpoints";
-    RunTutti first(managed(2, {"exchange=ps", "shards=1"}, {"--optimizer", optimizer, "--checkpoint", folder, "--save-at", "13"}));
+    RunTutti first(
+        managed(2, {"exchange=ps", "shards=1"}, {"--optimizer", optimizer, "--checkpoint", folder, "--save-at", "13"}));
     ASSERT_EQ(first.wait(kPatience), 0) << first.err();
-    RunTutti second(managed(2, {"exchange=ps", "shards=2"}, {"--optimizer", optimizer, "--checkpoint", folder, "--resume"}));
+    RunTutti second(
+        managed(2, {"exchange=ps", "shards=2"}, {"--optimizer", optimizer, "--checkpoint", folder, "--resume"}));
     EXPECT_EQ(hash_of(second), expected) << optimizer;
   }
 }
@@ -68,7 +76,9 @@ TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
   const Strings program{bin_folder() + "/mnist", "--data", folder, "--epochs", "2"};
   RunTutti run({.arguments = Strings{"run", "configs/mnist.toml", "--"} + program, .environment = one_thread()});
   ASSERT_EQ(run.wait(kPatience), 0) << run.err();
-  RunTutti alone({.arguments = {"--data", folder, "--epochs", "2", "--micro-batches", "2"}, .environment = one_thread(), .program = program[0]});
+  RunTutti alone({.arguments = {"--data", folder, "--epochs", "2", "--micro-batches", "2"},
+                  .environment = one_thread(),
+                  .program = program[0]});
   ASSERT_EQ(alone.wait(kPatience), 0) << alone.err();
   EXPECT_EQ(value_of(run.out(), "workers"), "2");
   EXPECT_EQ(value_of(alone.out(), "workers"), "1");
@@ -76,11 +86,14 @@ TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
   EXPECT_EQ(value_of(run.out(), "parameters"), value_of(alone.out(), "parameters"));
 }
 
-/// Gloo and MPI sum in an order of their own, so a sum of three or more differs in its last bits, and 20 steps of momentum carry that on.
+/// Gloo and MPI sum in an order of their own, so a sum of three or more differs in its last bits, and 20 steps of
+/// momentum carry that on.
 void expect_close_to_reference(const RunTutti::Options& options, const std::string& dump) {
   RunTutti run(options);
   hash_of(run);
-  RunTutti reference({.arguments = {"--reference", "3", "--dump", dump + ".reference"}, .environment = one_thread(), .program = exacting()});
+  RunTutti reference({.arguments = {"--reference", "3", "--dump", dump + ".reference"},
+                      .environment = one_thread(),
+                      .program = exacting()});
   hash_of(reference);
   const auto actual = read_dump(dump), expected = read_dump(dump + ".reference");
   ASSERT_EQ(actual.size(), expected.size());
@@ -106,7 +119,8 @@ TEST(Exactness, MpiIsCloseToTheReference) {
 }
 
 TEST(Exactness, ParameterServerUnderMpirunEqualsOneProcess) {
-  RunTutti run({.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "--", exacting()}, .environment = one_thread()});
+  RunTutti run({.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "--", exacting()},
+                .environment = one_thread()});
   EXPECT_EQ(hash_of(run), reference_hash(2));
 }
 

@@ -16,7 +16,8 @@ using Peer = std::function<float(std::uint32_t bucket, std::size_t element, floa
 class FakeExchange final : public Exchange {
  public:
   /// Without a peer, the other rank has what we have: the average is our own gradient.
-  explicit FakeExchange(Peer peer = [](std::uint32_t, std::size_t, float ours) { return ours; }) : peer_(std::move(peer)) {}
+  explicit FakeExchange(Peer peer = [](std::uint32_t, std::size_t, float ours) { return ours; })
+      : peer_(std::move(peer)) {}
 
   ExchangeTraits traits() const noexcept override { return {"fake", true, true, true, false}; }
   Result<> open(ExchangePlan plan, Deadline) override {
@@ -45,9 +46,9 @@ class FakeExchange final : public Exchange {
 
   const ExchangePlan& plan() const { return plan_; }
 
-  std::vector<std::uint32_t> starts;           ///< all of them, in order
-  std::vector<ExchangeId> ids;                 ///< of each start
-  std::vector<std::size_t> started_at_poll;    ///< buckets under way when a hook polled
+  std::vector<std::uint32_t> starts;         ///< all of them, in order
+  std::vector<ExchangeId> ids;               ///< of each start
+  std::vector<std::size_t> started_at_poll;  ///< buckets under way when a hook polled
   int finishes = 0;
   bool fail_start = false, fail_finish = false;
 
@@ -64,8 +65,10 @@ class FakeExchange final : public Exchange {
   void combine(std::uint32_t bucket) {
     const BucketSpec& spec = plan_.buckets[bucket];
     if (spec.reduction == Reduction::kBroadcast) return;
-    if (spec.dtype == DType::kFloat64) average<double>(bucket);
-    else average<float>(bucket);
+    if (spec.dtype == DType::kFloat64)
+      average<double>(bucket);
+    else
+      average<float>(bucket);
   }
 
   const Peer peer_;

@@ -5,10 +5,14 @@
 namespace tutti::testing {
 namespace {
 
-std::string tutorial() { return bin_folder() + "/test_tutorial"; }
+std::string tutorial() {
+  return bin_folder() + "/test_tutorial";
+}
 
 RunTutti::Options run(const Strings& configuration, const Strings& arguments) {
-  return {.arguments = Strings{"run", "launcher=local", "workers=2"} + configuration + Strings{"--", tutorial()} + arguments, .environment = one_thread()};
+  return {.arguments =
+              Strings{"run", "launcher=local", "workers=2"} + configuration + Strings{"--", tutorial()} + arguments,
+          .environment = one_thread()};
 }
 
 TEST(Loader, ATutorialsLoopGivesTheSameBitsEveryTimeAndOnEveryRank) {
@@ -29,9 +33,10 @@ TEST(Loader, APositionCountsConsumedBatchesNotPrefetchedOnes) {
 }
 
 TEST(Loader, AProgramOfMpisOwnTrainsOverAPartOfItsRanks) {
-  RunTutti run({.arguments = {"mpirun", "-np", "3", "--bind-to", "none", "--oversubscribe", tutorial(), "--own-communicator"},
-                .environment = one_thread(),
-                .program = "/usr/bin/env"});
+  RunTutti run(
+      {.arguments = {"mpirun", "-np", "3", "--bind-to", "none", "--oversubscribe", tutorial(), "--own-communicator"},
+       .environment = one_thread(),
+       .program = "/usr/bin/env"});
   ASSERT_EQ(run.wait(kPatience), 0) << run.err();
   EXPECT_EQ(value_of(run.out(), "ranks"), "2") << run.out();
 }

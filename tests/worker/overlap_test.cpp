@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Communication hides behind backward: with the link held at 200 Mbit/s, most bytes are on the wire before the last hook fires. The link
-// is the loopback of a network namespace of the test's own, which needs root.
+// Communication hides behind backward: with the link held at 200 Mbit/s, most bytes are on the wire before the last
+// hook fires. The link is the loopback of a network namespace of the test's own, which needs root.
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace tutti::testing {
 namespace {
 
 struct Step {
-  std::vector<std::pair<double, double>> sent;   // time, bytes
+  std::vector<std::pair<double, double>> sent;  // time, bytes
   double last_hook = 0;
 };
 
@@ -36,12 +36,14 @@ TEST(Overlap, MostBytesAreOnTheWireBeforeTheLastHookFires) {
   if (::geteuid() != 0) GTEST_SKIP() << "a network namespace of its own needs root";
   RunTutti place = scratch();
   const std::string trace = place.folder() + "/trace.json";
-  const std::string hold = "ip link set lo up && tc qdisc add dev lo root tbf rate 200mbit burst 128kb latency 50ms && exec \"$@\"";
-  RunTutti run({.arguments = {"unshare", "--net", "sh", "-c", hold, "sh", bin_folder() + "/tutti", "run", "launcher=local", "workers=2", "shards=1",
-                              "exchange=ps", "bucket_bytes_first=262144", "bucket_bytes_max=2097152", "trace=" + trace, "--",
-                              bin_folder() + "/test_tutorial", "--layers", "8192"},
-                .environment = one_thread(),
-                .program = "/usr/bin/env"});
+  const std::string hold =
+      "ip link set lo up && tc qdisc add dev lo root tbf rate 200mbit burst 128kb latency 50ms && exec \"$@\"";
+  RunTutti run(
+      {.arguments = {"unshare", "--net", "sh", "-c", hold, "sh", bin_folder() + "/tutti", "run", "launcher=local",
+                     "workers=2", "shards=1", "exchange=ps", "bucket_bytes_first=262144", "bucket_bytes_max=2097152",
+                     "trace=" + trace, "--", bin_folder() + "/test_tutorial", "--layers", "8192"},
+       .environment = one_thread(),
+       .program = "/usr/bin/env"});
   ASSERT_EQ(run.wait(std::chrono::seconds(120)), 0) << run.err();
   const auto steps = read_steps(trace);
   double before = 0, all = 0;

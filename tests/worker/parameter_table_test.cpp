@@ -19,9 +19,13 @@ ParameterTable table() {
   return table;
 }
 
-std::string difference(const ParameterTable& ours) { return first_difference(ours, 2, table(), 0).value_or(""); }
+std::string difference(const ParameterTable& ours) {
+  return first_difference(ours, 2, table(), 0).value_or("");
+}
 
-TEST(ParameterTable, EqualTablesHaveNoDifference) { EXPECT_FALSE(first_difference(table(), 2, table(), 0)); }
+TEST(ParameterTable, EqualTablesHaveNoDifference) {
+  EXPECT_FALSE(first_difference(table(), 2, table(), 0));
+}
 
 TEST(ParameterTable, TellsAFactWithBothSides) {
   auto ours = table();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs of the exacting model (tests/worker/programs), as processes: what they print, and the hash of the parameters they end with.
+// Runs of the exacting model (tests/worker/programs), as processes: what they print, and the hash of the parameters
+// they end with.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,8 +23,8 @@ inline Strings operator+(Strings a, const Strings& b) {
 
 /// One thread for every process: another number gives other bits, by LibTorch.
 inline Environment one_thread() {
-  return {{"OMP_NUM_THREADS", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}, {"OMPI_MCA_btl", "self,tcp"},
-          {"OMPI_MCA_btl_tcp_if_include", "lo"}, {"OMPI_MCA_oob_tcp_if_include", "lo"}};
+  return {{"OMP_NUM_THREADS", "1"},     {"OMPI_ALLOW_RUN_AS_ROOT", "1"},       {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+          {"OMPI_MCA_btl", "self,tcp"}, {"OMPI_MCA_btl_tcp_if_include", "lo"}, {"OMPI_MCA_oob_tcp_if_include", "lo"}};
 }
 
 inline constexpr std::chrono::seconds kPatience{60};
@@ -37,7 +38,9 @@ inline std::string value_of(const std::string& text, const std::string& key) {
 }
 
 /// A folder that goes when it does: any run has one.
-inline RunTutti scratch() { return RunTutti({.arguments = {"--version"}}); }
+inline RunTutti scratch() {
+  return RunTutti({.arguments = {"--version"}});
+}
 
 /// The hash that a finished run printed.
 inline std::string hash_of(RunTutti& run) {
@@ -48,17 +51,22 @@ inline std::string hash_of(RunTutti& run) {
   return hash;
 }
 
-inline std::string exacting() { return bin_folder() + "/test_exacting"; }
+inline std::string exacting() {
+  return bin_folder() + "/test_exacting";
+}
 
 /// One process that does what `ranks` ranks do, in plain LibTorch.
 inline std::string reference_hash(int ranks, const Strings& arguments = {}) {
-  RunTutti run({.arguments = Strings{"--reference", std::to_string(ranks)} + arguments, .environment = one_thread(), .program = exacting()});
+  RunTutti run({.arguments = Strings{"--reference", std::to_string(ranks)} + arguments,
+                .environment = one_thread(),
+                .program = exacting()});
   return hash_of(run);
 }
 
 /// `tutti run` of the exacting model on this machine.
 inline RunTutti::Options managed(int workers, const Strings& configuration, const Strings& arguments = {}) {
-  return {.arguments = Strings{"run", "launcher=local", "workers=" + std::to_string(workers)} + configuration + Strings{"--", exacting()} + arguments,
+  return {.arguments = Strings{"run", "launcher=local", "workers=" + std::to_string(workers)} + configuration +
+                       Strings{"--", exacting()} + arguments,
           .environment = one_thread()};
 }
 
@@ -66,9 +74,11 @@ inline RunTutti::Options managed(int workers, const Strings& configuration, cons
 inline RunTutti::Options embedded(int ranks, const Environment& configuration, const Strings& arguments = {}) {
   Environment environment = one_thread();
   environment.insert(configuration.begin(), configuration.end());
-  return {.arguments = Strings{"mpirun", "-np", std::to_string(ranks), "--bind-to", "none", "--oversubscribe", exacting()} + arguments,
-          .environment = environment,
-          .program = "/usr/bin/env"};
+  return {
+      .arguments = Strings{"mpirun", "-np", std::to_string(ranks), "--bind-to", "none", "--oversubscribe", exacting()} +
+                   arguments,
+      .environment = environment,
+      .program = "/usr/bin/env"};
 }
 
 }  // namespace tutti::testing

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <list>
 
@@ -50,6 +51,7 @@ struct Acceptor::Impl {
         refusals(clock, std::move(log)) {}
 
   Result<> open();
+  ErrorCode open(const Tcp::endpoint& where);
   void admit(std::shared_ptr<Impl> self, Tcp::socket socket);
   Failure reason(const Candidate& candidate, bool timed_out, Failure failure) const;
   void close();
@@ -68,15 +70,26 @@ struct Acceptor::Impl {
 
 Result<> Acceptor::Impl::open() {
   ErrorCode error;
-  const Tcp::endpoint where(boost::asio::ip::make_address(options.address, error), options.port);
+  const auto address = boost::asio::ip::make_address(options.address, error);
   if (error) return fail(Errc::kConfig, "expected an address in numbers, found '" + options.address + "'");
+  const int last = std::max(options.port, options.last_port);
+  for (int port = options.port; port <= last; ++port) {
+    error = open({address, static_cast<std::uint16_t>(port)});
+    if (error != boost::asio::error::address_in_use) break;
+  }
+  if (error) return cannot_listen(options, error);
+  endpoint = {options.address, acceptor.local_endpoint().port()};
+  return {};
+}
+
+ErrorCode Acceptor::Impl::open(const Tcp::endpoint& where) {
+  ErrorCode error, ignored;
+  acceptor.close(ignored);
   acceptor.open(where.protocol(), error);
   if (!error) acceptor.set_option(Tcp::acceptor::reuse_address(true), error);
   if (!error) acceptor.bind(where, error);
   if (!error) acceptor.listen(boost::asio::socket_base::max_listen_connections, error);
-  if (error) return cannot_listen(options, error);
-  endpoint = {options.address, acceptor.local_endpoint().port()};
-  return {};
+  return error;
 }
 
 boost::asio::awaitable<void> Acceptor::Impl::accept_all(std::shared_ptr<Impl> self) {

@@ -97,6 +97,7 @@ class Acceptor {
   struct Options {
     std::string address = "127.0.0.1";  ///< in numbers; never more than what it was told
     std::uint16_t port = 0;             ///< 0: any free one
+    std::uint16_t last_port = 0;        ///< of a range that begins at `port`: the first free one; 0: `port` only
     Duration handshake_timeout = std::chrono::seconds(5);
     int unauthenticated_max = 64;
   };

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <sstream>
 
@@ -25,11 +24,6 @@ std::string names_of(const std::vector<Interface>& present) {
   std::string names;
   for (const Interface& one : present) names += (names.empty() ? "" : ", ") + one.name + " (" + one.address + ")";
   return names;
-}
-
-bool parse_port(std::string_view text, std::uint16_t& port) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  return error == std::errc() && end == text.data() + text.size();
 }
 
 }  // namespace
@@ -88,20 +82,6 @@ Result<std::string> own_address(const std::string& wanted, bool one_host) {
   std::stringstream routes;
   routes << file.rdbuf();
   return choose_address(interfaces(), wanted, one_host, default_route_interface(routes.str()));
-}
-
-Result<std::vector<std::uint16_t>> parse_ports(const std::string& text) {
-  const auto dash = text.find('-');
-  std::uint16_t first = 0, last = 0;
-  bool valid = parse_port(std::string_view(text).substr(0, dash), first);
-  last = first;
-  if (dash != std::string::npos) valid = valid && parse_port(std::string_view(text).substr(dash + 1), last) && first > 0;
-  if (!valid || last < first) {
-    return fail(Errc::kConfig, "ports: found '" + text + "', expected 0 (any), one port (5000) or a range (5000-5100)");
-  }
-  std::vector<std::uint16_t> ports;
-  for (int port = first; port <= last; ++port) ports.push_back(static_cast<std::uint16_t>(port));
-  return ports;
 }
 
 }  // namespace tutti

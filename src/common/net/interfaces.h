@@ -33,7 +33,4 @@ Result<std::string> choose_address(const std::vector<Interface>& present, const 
 /// The same for this host.
 Result<std::string> own_address(const std::string& wanted, bool one_host);
 
-/// The ports of "0" (any), "5000" or "5000-5100", in the order in which they are to be tried. kConfig for another text.
-Result<std::vector<std::uint16_t>> parse_ports(const std::string& text);
-
 }  // namespace tutti

@@ -108,6 +108,20 @@ TEST(Acceptor, NamesTheHolderOfAPortThatIsTaken) {
               AllOf(HasSubstr(first.endpoint.text()), HasSubstr("process " + std::to_string(::getpid()))));
 }
 
+TEST(Acceptor, TakesTheNextPortOfARangeWhereTheFirstIsTaken) {
+  Listening listening;
+  Acceptor::Options options;
+  options.port = listening.endpoint.port;
+  options.last_port = static_cast<std::uint16_t>(std::min(options.port + 50, 65535));
+  auto other = listening.loop.run([&] {
+    return Acceptor::listen(listening.loop.context(), options, credentials(), listening.clock, Logger::none(), nullptr);
+  });
+  ASSERT_TRUE(other);
+  EXPECT_GT((*other)->endpoint().port, options.port);
+  EXPECT_LE((*other)->endpoint().port, options.last_port);
+  listening.loop.run([&] { other->reset(); });
+}
+
 TEST(Acceptor, RefusesAnAddressInWords) {
   Loop loop;
   SteadyClock clock;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trains the exacting model for 20 steps: as one rank of a run, or, with --reference N, as one process that does in plain LibTorch what N
-// ranks do together. The last line of rank 0 is "hash=... ranks=N".
+// Trains the exacting model for 20 steps: as one rank of a run, or, with --reference N, as one process that does in
+// plain LibTorch what N ranks do together. The last line of rank 0 is "hash=... ranks=N".
 #include <torch/torch.h>
 #include <tutti/tutti.h>
 #include <unistd.h>
@@ -24,7 +24,8 @@ constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 struct Arguments {
   std::string optimizer = "sgd", variant, dump, checkpoint;
   int reference = 0, variant_rank = -1, hold_ms = 0;
-  bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false, other_threads = false;
+  bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
+       other_threads = false;
   std::int64_t save_at = 0, kill_at = -1;
 };
 
@@ -48,9 +49,12 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   return app;
 }
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name, const std::vector<torch::Tensor>& parameters) {
-  if (name == "adam") return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(0.01).weight_decay(0.01));
-  return std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(0.001));
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name,
+                                                        const std::vector<torch::Tensor>& parameters) {
+  if (name == "adam")
+    return std::make_unique<torch::optim::Adam>(parameters, torch::optim::AdamOptions(0.01).weight_decay(0.01));
+  return std::make_unique<torch::optim::SGD>(parameters,
+                                             torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(0.001));
 }
 
 void pause(const Arguments& arguments) {
@@ -73,7 +77,8 @@ void report(const Arguments& arguments, Exacting& model, torch::optim::Optimizer
 }
 
 /// Gradients of all ranks' micro-batches, accumulated by LibTorch in rank order, then divided. Buffers are rank 0's.
-void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::ShardedOrder& order, std::int64_t step, std::uint64_t seed) {
+void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::ShardedOrder& order, std::int64_t step,
+                    std::uint64_t seed) {
   Samples samples(0);
   std::vector<int> ranks(static_cast<std::size_t>(arguments.reference));
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -81,7 +86,8 @@ void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::
   std::vector<torch::Tensor> buffers_of_rank_0;
   for (const int rank : ranks) {
     const auto batch = samples.get_batch(order.indices(static_cast<std::size_t>(step % kStepsPerEpoch), rank));
-    torch::manual_seed(tutti::worker::mix(seed, static_cast<std::uint64_t>(step) + 1, static_cast<std::uint64_t>(rank)));
+    torch::manual_seed(
+        tutti::worker::mix(seed, static_cast<std::uint64_t>(step) + 1, static_cast<std::uint64_t>(rank)));
     const torch::Tensor loss = loss_of(model, batch, rank);
     if (rank == 0) {
       for (const torch::Tensor& buffer : model->buffers()) buffers_of_rank_0.push_back(buffer.clone());
@@ -91,8 +97,10 @@ void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::
   const torch::NoGradGuard no_grad;
   for (torch::Tensor& parameter : model->parameters()) {
     if (!parameter.grad().defined()) continue;
-    if (arguments.reciprocal) parameter.mutable_grad().mul_(1.0 / arguments.reference);
-    else parameter.mutable_grad().div_(arguments.reference);
+    if (arguments.reciprocal)
+      parameter.mutable_grad().mul_(1.0 / arguments.reference);
+    else
+      parameter.mutable_grad().div_(arguments.reference);
   }
   for (std::size_t b = 0; b < buffers_of_rank_0.size(); ++b) model->buffers()[b].copy_(buffers_of_rank_0[b]);
 }
@@ -100,8 +108,8 @@ void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::
 void run_reference(const Arguments& arguments, tutti::Session& session) {
   Exacting model("");
   const auto optimizer = make_optimizer(arguments.optimizer, model->parameters());
-  tutti::worker::ShardedOrder order(static_cast<std::size_t>(kBatch * kStepsPerEpoch * arguments.reference), kBatch, arguments.reference,
-                                    session.seed());
+  tutti::worker::ShardedOrder order(static_cast<std::size_t>(kBatch * kStepsPerEpoch * arguments.reference), kBatch,
+                                    arguments.reference, session.seed());
   for (std::int64_t step = 0; step < kEpochs * kStepsPerEpoch; ++step) {
     if (step % kStepsPerEpoch == 0) order.begin_epoch(static_cast<std::uint64_t>(step / kStepsPerEpoch));
     optimizer->zero_grad();
@@ -149,6 +157,8 @@ int main(int argc, char** argv) {
   CLI11_PARSE(declare(app, arguments), argc, argv);
   pause(arguments);
   tutti::Session session(argc, argv);
-  if (arguments.reference > 0) run_reference(arguments, session);
-  else run_rank(arguments, session);
+  if (arguments.reference > 0)
+    run_reference(arguments, session);
+  else
+    run_rank(arguments, session);
 }

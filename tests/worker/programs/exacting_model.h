@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model with everything that makes data-parallel training inexact: convolutions, BatchNorm, dropout, a shared embedding, parameters
-// unused on one rank and on all, float64 parts, odd sizes. And variants of it that do not fit the others'.
+// A model with everything that makes data-parallel training inexact: convolutions, BatchNorm, dropout, a shared
+// embedding, parameters unused on one rank and on all, float64 parts, odd sizes. And variants of it that do not fit the
+// others'.
 #pragma once
 
 #include <torch/torch.h>
@@ -44,11 +45,13 @@ struct ExactingImpl : torch::nn::Module {
 TORCH_MODULE(Exacting);
 
 /// Samples that are functions of their index: 7x7 images, two words, two numbers to hit.
-class Samples : public torch::data::datasets::BatchDataset<Samples, torch::data::Example<torch::Tensor, torch::Tensor>> {
+class Samples
+    : public torch::data::datasets::BatchDataset<Samples, torch::data::Example<torch::Tensor, torch::Tensor>> {
  public:
   explicit Samples(std::size_t size) : size_(size) {}
   torch::data::Example<> get_batch(torch::ArrayRef<std::size_t> indices) override {
-    const torch::Tensor which = torch::tensor(std::vector<std::int64_t>(indices.begin(), indices.end())).to(torch::kFloat64);
+    const torch::Tensor which =
+        torch::tensor(std::vector<std::int64_t>(indices.begin(), indices.end())).to(torch::kFloat64);
     const torch::Tensor phases = torch::arange(1, 50, torch::kFloat64);
     return {torch::sin(which.unsqueeze(1) * phases).view({-1, 1, 7, 7}).to(torch::kFloat32), which};
   }
@@ -60,7 +63,8 @@ class Samples : public torch::data::datasets::BatchDataset<Samples, torch::data:
 
 inline torch::Tensor loss_of(Exacting& model, const torch::data::Example<>& batch, int rank) {
   const torch::Tensor& which = batch.target;
-  const torch::Tensor words = torch::stack({which.remainder(11), which.floor_divide(3).remainder(11)}, 1).to(torch::kInt64);
+  const torch::Tensor words =
+      torch::stack({which.remainder(11), which.floor_divide(3).remainder(11)}, 1).to(torch::kInt64);
   const torch::Tensor wanted = torch::stack({torch::cos(which), torch::sin(3 * which)}, 1);
   return torch::mse_loss(model->forward(batch.data, words, rank), wanted);
 }

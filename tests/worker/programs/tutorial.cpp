@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Programs in the style of LibTorch's tutorials, with tutti's five lines marked: a plain struct model, a loader with worker threads, a
-// loop over epochs of the program's own; with --gan two models with an optimizer each; with --own-communicator over a communicator of a
-// program that uses MPI itself; with --layers a backward that is long enough to hide a slow link.
+// Programs in the style of LibTorch's tutorials, with tutti's five lines marked: a plain struct model, a loader with
+// worker threads, a loop over epochs of the program's own; with --gan two models with an optimizer each; with
+// --own-communicator over a communicator of a program that uses MPI itself; with --layers a backward that is long
+// enough to hide a slow link.
 #include <torch/torch.h>
 #include <tutti/tutti.h>  // 1
 #ifdef TUTTI_WITH_MPI
@@ -16,7 +17,9 @@
 namespace {
 
 struct Net : torch::nn::Module {
-  Net() { fc1 = register_module("fc1", torch::nn::Linear(4, 16)), fc2 = register_module("fc2", torch::nn::Linear(16, 1)); }
+  Net() {
+    fc1 = register_module("fc1", torch::nn::Linear(4, 16)), fc2 = register_module("fc2", torch::nn::Linear(16, 1));
+  }
   torch::Tensor forward(torch::Tensor x) { return fc2(torch::dropout(torch::relu(fc1(x)), 0.1, is_training())); }
   torch::nn::Linear fc1{nullptr}, fc2{nullptr};
 };
@@ -49,16 +52,17 @@ void train(tutti::Session& session, const Stop& stop) {
   Net model;
   torch::optim::SGD optimizer(model.parameters(), torch::optim::SGDOptions(0.05).momentum(0.9));
   torch::optim::StepLR scheduler(optimizer, 1, 0.5);
-  tutti::DataParallel parallel(session, model, optimizer);                                  // 3
+  tutti::DataParallel parallel(session, model, optimizer);  // 3
   parallel.schedule(scheduler);
-  std::int64_t seen = 0;   // the program's own state
-  session.state("seen", [&](std::ostream& out) { out << seen; }, [&](std::istream& in) { in >> seen; });
+  std::int64_t seen = 0;  // the program's own state
+  session.state(
+      "seen", [&](std::ostream& out) { out << seen; }, [&](std::istream& in) { in >> seen; });
   if (stop.resume && !parallel.load(stop.folder)) throw tutti::DataError("nothing to resume from");
   auto dataset = Waves().map(torch::data::transforms::Stack<>());
-  auto loader = torch::data::make_data_loader(std::move(dataset), parallel.sampler(203),    // 4
+  auto loader = torch::data::make_data_loader(std::move(dataset), parallel.sampler(203),  // 4
                                               torch::data::DataLoaderOptions().batch_size(8).workers(2));
   for (std::int64_t epoch = parallel.epoch(); epoch < 3; ++epoch) {
-    for (auto& batch : parallel.consume(*loader)) {                                         // 5
+    for (auto& batch : parallel.consume(*loader)) {  // 5
       optimizer.zero_grad();
       const torch::Tensor loss = torch::mse_loss(model.forward(batch.data), batch.target);
       loss.backward();
@@ -74,9 +78,12 @@ void train(tutti::Session& session, const Stop& stop) {
 }
 
 void train_gan(tutti::Session& session) {
-  torch::nn::Sequential generator(torch::nn::Linear(3, 8), torch::nn::BatchNorm1d(8), torch::nn::ReLU(), torch::nn::Linear(8, 4));
-  torch::nn::Sequential discriminator(torch::nn::Linear(4, 8), torch::nn::LeakyReLU(), torch::nn::Linear(8, 1), torch::nn::Sigmoid());
-  torch::optim::Adam generator_optimizer(generator->parameters(), 1e-3), discriminator_optimizer(discriminator->parameters(), 1e-3);
+  torch::nn::Sequential generator(torch::nn::Linear(3, 8), torch::nn::BatchNorm1d(8), torch::nn::ReLU(),
+                                  torch::nn::Linear(8, 4));
+  torch::nn::Sequential discriminator(torch::nn::Linear(4, 8), torch::nn::LeakyReLU(), torch::nn::Linear(8, 1),
+                                      torch::nn::Sigmoid());
+  torch::optim::Adam generator_optimizer(generator->parameters(), 1e-3),
+      discriminator_optimizer(discriminator->parameters(), 1e-3);
   tutti::DataParallel parallel_generator(session, generator, generator_optimizer);
   tutti::DataParallel parallel(session, discriminator, discriminator_optimizer);
   for (auto& batch : parallel.batches(Waves(), 8, 2)) {
@@ -152,7 +159,7 @@ int main(int argc, char** argv) {
 #ifdef TUTTI_WITH_MPI
   if (argc > 1 && std::strcmp(argv[1], "--own-communicator") == 0) return main_of_an_mpi_program(argc, argv);
 #endif
-  tutti::Session session(argc, argv);                                                       // 2
+  tutti::Session session(argc, argv);  // 2
   if (argc > 1 && std::strcmp(argv[1], "--gan") == 0) {
     check_own_numbers(session);
     train_gan(session);

@@ -36,7 +36,8 @@ endforeach()
 if(TUTTI_WITH_CUDA)
   tutti_import_torch_library(c10_cuda)
   tutti_import_torch_library(torch_cuda)
-  target_link_libraries(tutti_torch INTERFACE tutti_torch_c10_cuda)
+  # Nothing of ours may call it by name, and yet LibTorch has no GPU without it.
+  target_link_libraries(tutti_torch INTERFACE -Wl,--no-as-needed tutti_torch_torch_cuda -Wl,--as-needed tutti_torch_c10_cuda)
   # The wheel's own NCCL first: libtorch_cuda.so needs one at least as new.
   find_package(CUDAToolkit 13 REQUIRED)
   find_path(TUTTI_NCCL_INCLUDE nccl.h HINTS ${TUTTI_TORCH_ROOT}/../nvidia/nccl/include ${CUDAToolkit_INCLUDE_DIRS} REQUIRED)

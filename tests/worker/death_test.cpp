@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 constexpr int kMoments = 20;
 constexpr milliseconds kEnd{2000};         // from a death to the end of all workers and shards
 constexpr milliseconds kCommandEnd{6000};  // and to that of the command
-constexpr milliseconds kGone{5000};        // and until nothing is left
+constexpr milliseconds kGone{3000};        // and until nothing is left
 
 /// Runs on which to place moments: two agents under mpirun, two workers, two shards, 20 steps of at least 40 ms.
 RunTutti::Options victim() {

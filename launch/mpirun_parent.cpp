@@ -12,6 +12,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "launch/orphan_guard.h"
+
 namespace tutti::launch {
 namespace {
 
@@ -70,14 +72,13 @@ void wait_for_the_last(const sigset_t& set) {
   }
 }
 
-/// OpenMPI keeps a folder for each mpirun, which one that was killed leaves behind.
-void remove_session_folder(pid_t mpirun) {
+/// OpenMPI's folder for this mpirun, which one that was killed leaves behind.
+void remove_session_folder_of(pid_t mpirun) {
   std::error_code ignored;
   const std::filesystem::path temporary = std::filesystem::temp_directory_path(ignored);
   for (const auto& entry : std::filesystem::directory_iterator(temporary, ignored)) {
     if (!entry.path().filename().string().starts_with("ompi.")) continue;
-    std::filesystem::remove_all(entry.path() / ("pid." + std::to_string(mpirun)), ignored);
-    std::filesystem::remove(entry.path(), ignored);  // shared by the user's runs: it goes with the last
+    remove_session_folder(entry.path() / ("pid." + std::to_string(mpirun)));
   }
 }
 
@@ -101,7 +102,7 @@ Result<int> run_mpirun(const CommandLine& line, const Environment& environment) 
   if (WIFSIGNALED(status))
     fmt::print(stderr, "tutti: mpirun was killed by signal {} ({})\n", WTERMSIG(status), strsignal(WTERMSIG(status)));
   wait_for_the_last(set);
-  remove_session_folder(mpirun);
+  remove_session_folder_of(mpirun);
   return code_of(status);
 }
 

@@ -29,14 +29,6 @@ bool is_dead(pid_t pid) {
   return stat.empty() || stat.find(") Z ") != std::string::npos;
 }
 
-void settle(const LauncherEstate& estate) {
-  if (estate.folder.empty() || !is_dead(estate.launcher)) return;
-  std::error_code ignored;
-  std::filesystem::remove_all(estate.folder, ignored);
-  // Shared by all of a user's runs on this host: it goes with the last.
-  std::filesystem::remove(std::filesystem::path(estate.folder).parent_path(), ignored);
-}
-
 [[noreturn]] void stand_guard(int line, const LauncherEstate& estate) {
   // A session of its own: what is sent to the agent's group or terminal is not meant for the guard.
   setsid();
@@ -56,11 +48,17 @@ void settle(const LauncherEstate& estate) {
     if (word < 0) groups.erase(-word);
   }
   for (pid_t group : groups) kill(-group, SIGKILL);
-  settle(estate);
+  if (!estate.folder.empty() && is_dead(estate.launcher)) remove_session_folder(estate.folder);
   _exit(0);
 }
 
 }  // namespace
+
+void remove_session_folder(const std::string& folder) {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+  std::filesystem::remove(std::filesystem::path(folder).parent_path(), ignored);
+}
 
 LauncherEstate estate_of_mpirun(const Environment& environment) {
   const auto folder = environment.find("OMPI_MCA_orte_jobfam_session_dir");

@@ -23,6 +23,10 @@ struct LauncherEstate {
 /// Of the mpirun that started this process, from the environment it gave.
 LauncherEstate estate_of_mpirun(const Environment& environment);
 
+/// Removes what OpenMPI keeps for an mpirun that is dead, and the folder around it, which is shared by all of a user's
+/// runs on this host, if this was the last.
+void remove_session_folder(const std::string& folder);
+
 class OrphanGuard {
  public:
   /// REQUIRES: the process has one thread (the guard is a fork of it that runs on without exec).

@@ -2,8 +2,7 @@
 #include "worker/embedded.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
+#include <ranges>
 #include <span>
 
 #include "common/bounded_archive.h"
@@ -18,52 +17,45 @@ struct Introduction {
   std::string failure;
   std::string host;
   std::uint16_t port = 0;
-  std::string job, secret;
+  JobId job{};
+  Digest secret{};  ///< zero where every rank reads secret_file itself
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(failure, host, port, job, secret);
+    archive(failure, host, port, cereal::binary_data(job.data(), job.size()),
+            cereal::binary_data(secret.data(), secret.size()));
   }
 };
 
-std::string as_text(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+/// Where MPI's own network is not trusted, the secret is in a file instead.
+Result<Secret> secret_of(const Introduction& introduction, const RunConfig& config) {
+  if (!config.secret_file.empty()) return Secret::from_file(config.secret_file);
+  return Secret(introduction.secret);
 }
 
-Introduction host_coordinator(Rendezvous& meeting, bool one_host, const Clock& clock, const Logger& log) {
-  Introduction introduction;
-  auto address = own_address(meeting.config.interface, one_host);
+Result<Introduction> host_coordinator(Rendezvous& meeting, bool one_host, const Clock& clock, const Logger& log) {
+  const auto address = own_address(meeting.config.interface, one_host);
+  TUTTI_TRY(address);
   const auto ports = parse_ports(meeting.config.ports);
-  if (!address || !ports) {
-    introduction.failure = !address ? address.error().text() : ports.error().text();
-    return introduction;
-  }
+  TUTTI_TRY(ports);
+  Introduction introduction;
   const Nonce random = random_nonce();
-  std::copy_n(random.begin(), meeting.job.size(), meeting.job.begin());
-  auto secret = meeting.config.secret_file.empty() ? Result<Secret>(Secret::random())
-                                                   : Secret::from_file(meeting.config.secret_file);
-  if (!secret) {
-    introduction.failure = secret.error().text();
-    return introduction;
-  }
-  introduction.job = as_text(meeting.job);
-  // Where MPI's own network is not trusted, the secret is in a file instead.
-  if (meeting.config.secret_file.empty()) introduction.secret = as_text(secret->bytes());
+  std::copy_n(random.begin(), introduction.job.size(), introduction.job.begin());
+  if (meeting.config.secret_file.empty()) std::ranges::copy(Secret::random().bytes(), introduction.secret.begin());
+  const auto secret = secret_of(introduction, meeting.config);
+  TUTTI_TRY(secret);
 
   Coordinator::Options options;
   options.machine.workers = meeting.identity.world_size;
   options.secret = *secret;
-  options.job = meeting.job;
+  options.job = introduction.job;
   options.listen.address = *address;
+  options.listen.port = ports->first;
+  options.listen.last_port = ports->last;
   Coordinator::Callbacks callbacks;
   callbacks.print = [log](const std::string& line) { log.error("{}", line); };
   callbacks.finished = [](int) {};
-  options.listen.port = ports->first;
-  options.listen.last_port = ports->last;
   auto coordinator = Coordinator::start(*meeting.loop, options, clock, log, callbacks);
-  if (!coordinator) {
-    introduction.failure = coordinator.error().text();
-    return introduction;
-  }
+  TUTTI_TRY(coordinator);
   meeting.coordinator = std::move(*coordinator);
   introduction.host = meeting.coordinator->endpoint().host;
   introduction.port = meeting.coordinator->endpoint().port;
@@ -73,32 +65,30 @@ Introduction host_coordinator(Rendezvous& meeting, bool one_host, const Clock& c
 }  // namespace
 
 Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger& log) {
-  const Deadline deadline =
-      clock.now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(meeting.config.timeout_s));
+  const Deadline deadline = clock.now() + from_seconds(meeting.config.timeout_s);
   auto hosts = meeting.mpi->all_gather(meeting.identity.host, deadline);
   TUTTI_TRY(hosts);
   const bool one_host =
       std::all_of(hosts->begin(), hosts->end(), [&](const std::string& host) { return host == hosts->front(); });
 
   std::string bytes;
-  if (meeting.mpi->rank() == 0) bytes = encode(host_coordinator(meeting, one_host, clock, log));
+  if (meeting.mpi->rank() == 0) {
+    auto hosted = host_coordinator(meeting, one_host, clock, log);
+    Introduction refusal;
+    if (!hosted) refusal.failure = hosted.error().text();
+    bytes = encode(hosted ? *hosted : refusal);
+  }
   auto told = meeting.mpi->broadcast(bytes, 0, deadline);
   TUTTI_TRY(told);
   auto introduction = decode<Introduction>(std::as_bytes(std::span(*told)));
   TUTTI_TRY(introduction);
-  if (!introduction->failure.empty())
+  if (!introduction->failure.empty()) {
     return fail(Errc::kUnavailable, "rank 0 cannot host the run's coordinator: " + introduction->failure);
-
-  std::memcpy(meeting.job.data(), introduction->job.data(), std::min(introduction->job.size(), meeting.job.size()));
-  if (meeting.config.secret_file.empty()) {
-    Digest bytes{};
-    std::memcpy(bytes.data(), introduction->secret.data(), std::min(introduction->secret.size(), bytes.size()));
-    meeting.secret = Secret(bytes);
-  } else {
-    auto secret = Secret::from_file(meeting.config.secret_file);
-    TUTTI_TRY(secret);
-    meeting.secret = *secret;
   }
+  const auto secret = secret_of(*introduction, meeting.config);
+  TUTTI_TRY(secret);
+  meeting.secret = *secret;
+  meeting.job = introduction->job;
   return Endpoint{introduction->host, introduction->port};
 }
 

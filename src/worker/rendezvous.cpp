@@ -3,13 +3,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <thread>
 
+#include "common/net/interfaces.h"
 #include "worker/agent_watch.h"
 #include "worker/embedded.h"
 
@@ -24,18 +24,9 @@ class MpiWorld {};
 namespace tutti::worker {
 namespace {
 
-std::string host_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
-}
-
 std::string lookup(const Environment& environment, std::string_view key) {
   const auto found = environment.find(key);
   return found == environment.end() ? std::string() : found->second;
-}
-
-Duration seconds(double s) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
 }
 
 Result<> join(Rendezvous& meeting, const Endpoint& coordinator, std::uint32_t generation, const Logger& log) {
@@ -44,7 +35,7 @@ Result<> join(Rendezvous& meeting, const Endpoint& coordinator, std::uint32_t ge
   options.credentials = {meeting.secret, meeting.job, {Role::kWorker, meeting.identity.rank, generation}};
   options.host = meeting.identity.host;
   options.workers = meeting.identity.world_size;
-  options.timeout = seconds(meeting.config.timeout_s);
+  options.timeout = from_seconds(meeting.config.timeout_s);
   auto member = Member::join(*meeting.loop, std::move(options), log);
   TUTTI_TRY(member);
   meeting.member = std::move(*member);

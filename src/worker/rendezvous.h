@@ -4,6 +4,7 @@
 // means nothing. Thread safety: made and destroyed on the training thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -23,6 +24,11 @@ class MpiWorld;
 }
 
 namespace tutti::worker {
+
+/// Seconds as the configuration counts them.
+inline Duration from_seconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
 
 enum class Way { kAlone, kEmbedded, kManaged };
 

@@ -21,10 +21,6 @@
 namespace tutti::worker {
 namespace {
 
-Duration seconds(double s) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
-}
-
 Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
                          Logger& log) {
   auto meeting = meet(environment, std::move(mpi), clock, log);
@@ -55,7 +51,7 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
                                                       name(), step_)));
               },
               [this](const Failure& failure) { raise(failure); }}),
-      progress_(clock_, seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
+      progress_(clock_, from_seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
   if (!config().trace.empty()) {
     trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace
                                                           : fmt::format("{}.rank{}", config().trace, identity().rank)));
@@ -96,7 +92,7 @@ std::string SessionImpl::name() const {
 }
 
 Deadline SessionImpl::deadline() const {
-  return clock_.now() + seconds(config().timeout_s);
+  return clock_.now() + from_seconds(config().timeout_s);
 }
 
 ps::Client& SessionImpl::shards() {

@@ -55,11 +55,12 @@ Result<> Client::open(Buckets buckets, Deadline deadline) {
   loop_.post([session = session_, table = std::move(table), memory = std::move(buckets.memory)]() mutable {
     session->open(std::move(table), std::move(memory));
   });
-  return await(object, deadline);
+  return await(object, object, deadline);
 }
 
 Result<> Client::start(std::uint32_t object, const Round& round, std::uint32_t bucket) {
   TUTTI_TRY(session_->pending().begin(object));
+  TUTTI_TRY(session_->pending().begin(ClientSession::key_of(object, bucket)));
   const PeerIdentity& self = options_.credentials.self;
   events_.record({clock_.now(), EventKind::kBucketReady, self.rank, self.generation, round.step, object, bucket, 0});
   loop_.post([session = session_, object, round, bucket] { session->start(object, round, bucket); });
@@ -70,19 +71,23 @@ Result<> Client::poll() const {
   return session_->pending().poll();
 }
 
+Result<> Client::wait(std::uint32_t object, std::uint32_t bucket, Deadline deadline) {
+  return await(ClientSession::key_of(object, bucket), object, deadline);
+}
+
 Result<> Client::finish(std::uint32_t object, Deadline deadline) {
-  return await(object, deadline);
+  return await(object, object, deadline);
 }
 
 // The shard is asked who is missing while a quarter of the time is left, so that the message of a timeout can name the
 // guilty rank without waiting beyond the deadline.
-Result<> Client::await(std::uint32_t object, Deadline deadline) {
+Result<> Client::await(Pending::Key key, std::uint32_t object, Deadline deadline) {
   Pending& pending = session_->pending();
   const Duration left = deadline - clock_.now();
-  auto done = pending.wait(object, deadline - left / 4);
+  auto done = pending.wait(key, deadline - left / 4);
   if (done.has_value() && !*done) {
     loop_.post([session = session_, object] { session->ask(object); });
-    done = pending.wait(object, deadline);
+    done = pending.wait(key, deadline);
   }
   if (!done) return done.error();
   if (*done) return {};

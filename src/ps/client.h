@@ -15,6 +15,7 @@
 #include "common/net/loop.h"
 #include "common/result.h"
 #include "ps/messages.h"
+#include "ps/pending.h"
 
 namespace tutti::ps {
 
@@ -50,6 +51,8 @@ class Client {
   Result<> start(std::uint32_t object, const Round& round, std::uint32_t bucket);
   /// The failure, once there is one.
   Result<> poll() const;
+  /// Waits until the bucket, which was started, holds its result. Errors: those of finish().
+  Result<> wait(std::uint32_t object, std::uint32_t bucket, Deadline deadline);
   /// Waits until every bucket of `object` that was started holds its result. kTimeout names the shard, the bucket and
   /// the ranks that have not pushed; kPeerLost the shard. Every failure is final: no later wait succeeds.
   Result<> finish(std::uint32_t object, Deadline deadline);
@@ -60,7 +63,7 @@ class Client {
 
  private:
   Client(Loop& loop, Options options, const Clock& clock, EventSink& events);
-  Result<> await(std::uint32_t object, Deadline deadline);
+  Result<> await(Pending::Key key, std::uint32_t object, Deadline deadline);
 
   Loop& loop_;
   const Options options_;

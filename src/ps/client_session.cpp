@@ -122,6 +122,7 @@ void ClientSession::carry_out(const ClientFsm& machine, const ClientStep& step) 
   const std::uint32_t bucket = *step.bucket_done;
   record(EventKind::kBucketDone, machine.header(FrameType::kResult, 0), bucket,
          machine.table().buckets[bucket].bytes());
+  pending_.end(key_of(machine.table().object, bucket));
   pending_.end(machine.table().object);
 }
 

@@ -23,8 +23,12 @@ namespace tutti::ps {
 
 class ClientSession final : public FrameSink, public std::enable_shared_from_this<ClientSession> {
  public:
-  /// The key in Pending of connections that are being made; objects have their numbers.
+  /// The key in Pending of connections that are being made; objects have their numbers, and each of their buckets a
+  /// key of its own.
   static constexpr Pending::Key kConnecting = kObjectsMax;
+  static constexpr Pending::Key key_of(std::uint32_t object, std::uint32_t bucket) {
+    return (Pending::Key{object} + 1) << 32 | bucket;
+  }
 
   ClientSession(std::vector<Endpoint> shards, Credentials credentials, const Clock& clock, EventSink& events);
 

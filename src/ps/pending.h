@@ -18,7 +18,7 @@ namespace tutti::ps {
 
 class Pending {
  public:
-  using Key = std::uint32_t;
+  using Key = std::uint64_t;
 
   /// `count` more things are under way. Fails, and counts nothing, once there was a failure.
   Result<> begin(Key key, int count = 1);

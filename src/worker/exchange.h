@@ -41,6 +41,12 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual ExchangeTraits traits() const noexcept = 0;
+  /// Where the buckets of `plan` should lie: memory of the exchange's own, one address for each bucket, which stays
+  /// until the next place() but one and holds zeros; empty where the caller's memory will do as well. Collective.
+  virtual Result<std::vector<std::byte*>> place(const ExchangePlan& plan, Deadline deadline) {
+    (void)plan, (void)deadline;
+    return std::vector<std::byte*>();
+  }
   /// Collective. Agrees on `plan` with the other side; its memory must outlive the Exchange or the next open().
   virtual Result<> open(ExchangePlan plan, Deadline deadline) = 0;
   /// The bucket's memory holds this rank's input: begin. Buckets start in the plan's order, each once for each id.
@@ -48,6 +54,8 @@ class Exchange {
   virtual Result<> start(const ExchangeId& id, std::uint32_t bucket) = 0;
   /// Does what can be done without waiting. Called from every hook.
   virtual Result<> poll() = 0;
+  /// Waits until the bucket, which was started, holds its result.
+  virtual Result<> wait(std::uint32_t bucket, Deadline deadline) = 0;
   /// Waits until every bucket that was started holds its result.
   virtual Result<> finish(Deadline deadline) = 0;
   /// Ends every wait, now and later, with `cause`. Idempotent.

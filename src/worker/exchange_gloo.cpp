@@ -135,10 +135,19 @@ class GlooExchange final : public Exchange {
 
   Result<> poll() override { return {}; }
 
+  Result<> wait(std::uint32_t bucket, Deadline deadline) override {
+    const auto found =
+        std::find_if(started_.begin(), started_.end(), [&](const Started& one) { return one.bucket == bucket; });
+    if (found == started_.end()) return {};  // it was waited for already
+    const Started started = std::move(*found);
+    started_.erase(found);
+    return wait_for(started, deadline);
+  }
+
   Result<> finish(Deadline deadline) override {
     Result<> result;
-    for (const auto& [bucket, work] : started_) {
-      if (result) result = wait(bucket, *work, deadline);
+    for (const Started& started : started_) {
+      if (result) result = wait_for(started, deadline);
     }
     started_.clear();
     return result;
@@ -155,11 +164,12 @@ class GlooExchange final : public Exchange {
     c10::intrusive_ptr<c10d::Work> work;
   };
 
-  Result<> wait(std::uint32_t bucket, c10d::Work& work, Deadline deadline) {
+  Result<> wait_for(const Started& started, Deadline deadline) {
+    const auto& [bucket, work] = started;
     try {
       // In slices, so that an abort of the run ends the wait: Gloo itself notices a death by the broken connection
       // only.
-      while (!work.isCompleted()) {
+      while (!work->isCompleted()) {
         if (auto cause = aborted()) return *cause;
         if (clock_.now() >= deadline) {
           return fail(Errc::kTimeout, fmt::format("gloo: rank {} waited in vain for bucket {} of model {}",
@@ -168,7 +178,7 @@ class GlooExchange final : public Exchange {
         const ::timespec nap{0, 50'000};
         ::nanosleep(&nap, nullptr);
       }
-      work.wait(left_until(deadline, clock_));
+      work->wait(left_until(deadline, clock_));
     } catch (const std::exception& error) {
       return failed(bucket, error);
     }

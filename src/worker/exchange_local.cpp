@@ -16,6 +16,7 @@ class LocalExchange final : public Exchange {
   }
   Result<> open(ExchangePlan, Deadline) override { return poll(); }
   Result<> start(const ExchangeId&, std::uint32_t) override { return poll(); }
+  Result<> wait(std::uint32_t, Deadline) override { return poll(); }
   Result<> finish(Deadline) override { return poll(); }
 
   Result<> poll() override {

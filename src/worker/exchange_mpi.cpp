@@ -34,13 +34,16 @@ class MpiExchange final : public Exchange {
   Result<> open(ExchangePlan plan, Deadline deadline) override;
   Result<> start(const ExchangeId& id, std::uint32_t bucket) override;
   Result<> poll() override;
+  Result<> wait(std::uint32_t bucket, Deadline deadline) override;
   Result<> finish(Deadline deadline) override;
   void abort(const Failure& cause) noexcept override;
 
  private:
   Result<> duplicate_communicator(Deadline deadline);
   Result<> agree_on_plan(Deadline deadline);
-  Result<> wait(MPI_Request request, Deadline deadline);
+  Result<> wait_for(MPI_Request request, Deadline deadline);
+  template <class IsDone>
+  Result<> poll_until(IsDone is_done, Deadline deadline);
   Result<> start_part(const BucketSpec& spec, std::byte* at, int count);
   void bucket_done(std::uint32_t bucket);
   Result<> not_aborted() const;
@@ -85,7 +88,7 @@ Result<> MpiExchange::duplicate_communicator(Deadline deadline) {
   MPI_Request request = MPI_REQUEST_NULL;
   const MPI_Comm whole = MPI_Comm_f2c(world_.fortran_communicator());
   TUTTI_TRY(check_mpi(MPI_Comm_idup(whole, &communicator_, &request), "MPI_Comm_idup"));
-  TUTTI_TRY(wait(request, deadline));
+  TUTTI_TRY(wait_for(request, deadline));
   return check_mpi(MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
 }
 
@@ -98,12 +101,12 @@ Result<> MpiExchange::agree_on_plan(Deadline deadline) {
   MPI_Request request = MPI_REQUEST_NULL;
   const int status = MPI_Iallreduce(MPI_IN_PLACE, hash_.data(), 2, MPI_UINT64_T, MPI_MAX, communicator_, &request);
   TUTTI_TRY(check_mpi(status, "MPI_Iallreduce"));
-  TUTTI_TRY(wait(request, deadline));
+  TUTTI_TRY(wait_for(request, deadline));
   if (hash_[0] == ~hash_[1]) return {};
   return fail(Errc::kMismatch, "ranks disagree on the buckets of model " + std::to_string(plan_.object));
 }
 
-Result<> MpiExchange::wait(MPI_Request request, Deadline deadline) {
+Result<> MpiExchange::wait_for(MPI_Request request, Deadline deadline) {
   ++in_flight_;
   Backoff backoff;
   for (int done = 0; done == 0; backoff.pause()) {
@@ -167,16 +170,26 @@ void MpiExchange::bucket_done(std::uint32_t bucket) {
   if (spec.reduction == Reduction::kAverage) divide(spec.dtype, plan_.memory[bucket], spec.elements, world_.size());
 }
 
-Result<> MpiExchange::finish(Deadline deadline) {
+template <class IsDone>
+Result<> MpiExchange::poll_until(IsDone is_done, Deadline deadline) {
   Backoff backoff;
-  while (in_flight_ > 0) {
+  while (!is_done()) {
     TUTTI_TRY(poll());
-    if (in_flight_ > 0 && std::chrono::steady_clock::now() >= deadline) {
+    if (is_done()) break;
+    if (std::chrono::steady_clock::now() >= deadline) {
       return fail(Errc::kTimeout, std::to_string(in_flight_) + " messages of an exchange over MPI did not end in time");
     }
-    if (in_flight_ > 0) backoff.pause();
+    backoff.pause();
   }
   return not_aborted();
+}
+
+Result<> MpiExchange::wait(std::uint32_t bucket, Deadline deadline) {
+  return poll_until([&] { return parts_left_[bucket] == 0; }, deadline);
+}
+
+Result<> MpiExchange::finish(Deadline deadline) {
+  return poll_until([&] { return in_flight_ == 0; }, deadline);
 }
 
 void MpiExchange::abort(const Failure& cause) noexcept {

@@ -31,6 +31,11 @@ class PsExchange final : public Exchange {
 
   Result<> poll() override { return client_.poll(); }
 
+  Result<> wait(std::uint32_t bucket, Deadline deadline) override {
+    TUTTI_ASSERT(object_, "an exchange is waited for after its open");
+    return client_.wait(*object_, bucket, deadline);
+  }
+
   Result<> finish(Deadline deadline) override {
     TUTTI_ASSERT(object_, "an exchange finishes after its open");
     return client_.finish(*object_, deadline);

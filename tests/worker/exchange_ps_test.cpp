@@ -39,6 +39,26 @@ TEST_F(TwoRanks, AverageTheirBuckets) {
   EXPECT_EQ(threes_, ones_);
 }
 
+TEST_F(TwoRanks, WaitForOneBucketWhileAnotherIsStillMissing) {
+  const auto one = make_ps_exchange(first_.client());
+  const auto other = make_ps_exchange(second_.client());
+  const auto two_buckets = [this](std::vector<float>& bucket) {
+    ExchangePlan plan = plan_for(bucket);
+    plan.buckets = {{DType::kFloat32, Reduction::kSum, 2000}, {DType::kFloat32, Reduction::kSum, 3000}};
+    plan.memory.push_back(plan.memory[0] + 2000 * sizeof(float));
+    return plan;
+  };
+  ASSERT_TRUE(one->open(two_buckets(ones_), in_seconds(20)));
+  ASSERT_TRUE(other->open(two_buckets(threes_), in_seconds(20)));
+  ASSERT_TRUE(one->start({1, 0}, 0) && one->start({1, 0}, 1) && other->start({1, 0}, 0));
+  ASSERT_TRUE(one->wait(0, in_seconds(20)));
+  EXPECT_EQ(ones_[1999], 4.0f);
+  EXPECT_EQ(ones_[2000], 1.0f);
+  ASSERT_TRUE(other->start({1, 0}, 1));
+  ASSERT_TRUE(one->wait(1, in_seconds(20)) && other->finish(in_seconds(20)));
+  EXPECT_EQ(ones_, std::vector<float>(5000, 4.0f));
+}
+
 TEST_F(TwoRanks, EndTheirWaitWithTheCauseOfAnAbort) {
   const auto one = make_ps_exchange(first_.client());
   ASSERT_TRUE(one->open(plan_for(ones_), in_seconds(20)));

@@ -42,6 +42,7 @@ class FakeExchange final : public Exchange {
     ++finishes;
     return {};
   }
+  Result<> wait(std::uint32_t, Deadline deadline) override { return finish(deadline); }
   void abort(const Failure&) noexcept override {}
 
   const ExchangePlan& plan() const { return plan_; }

@@ -67,6 +67,22 @@ std::vector<AgentShare> place(const std::vector<std::string>& hosts, int workers
   return shares;
 }
 
+HostPlace host_place(const std::vector<AgentShare>& placement, int agent) {
+  const std::string& host = placement[static_cast<std::size_t>(agent)].host;
+  HostPlace place{-1, 0, 0, 0};
+  std::vector<std::string> seen;  // hosts with workers
+  for (std::size_t i = 0; i < placement.size(); ++i) {
+    const AgentShare& share = placement[i];
+    if (share.host == host && place.first_agent < 0) place.first_agent = static_cast<int>(i);
+    if (share.host == host) place.shards += static_cast<int>(share.shards.size());
+    if (share.workers.empty() || std::find(seen.begin(), seen.end(), share.host) != seen.end()) continue;
+    if (share.host == host) place.index = static_cast<int>(seen.size());
+    seen.push_back(share.host);
+  }
+  place.hosts = static_cast<int>(seen.size());
+  return place;
+}
+
 int count_hosts(const std::vector<std::string>& hosts) {
   return static_cast<int>(group_by_host(hosts).size());
 }

@@ -27,6 +27,15 @@ struct AgentShare {
 /// agents' order.
 std::vector<AgentShare> place(const std::vector<std::string>& hosts, int workers, int shards);
 
+/// Where an agent's host stands among the hosts of a run.
+struct HostPlace {
+  int first_agent = 0;  ///< of the agents on this host
+  int shards = 0;       ///< on this host
+  int index = 0;        ///< among the hosts that have workers, in the order of their ranks
+  int hosts = 1;        ///< that have workers
+};
+HostPlace host_place(const std::vector<AgentShare>& placement, int agent);
+
 int count_hosts(const std::vector<std::string>& hosts);
 
 /// The cores of worker `local_rank` when each of a host's workers can have at least two of `cores` to itself (one for

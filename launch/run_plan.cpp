@@ -6,12 +6,13 @@
 namespace tutti::launch {
 namespace {
 
-/// Shards that were asked for speak for ps; without any, and without a wish to have none, ps is what survives faults.
-std::string resolve_exchange(const RunConfig& config) {
+/// Shards that were asked for speak for ps; between hosts, without a wish to have none, it is what gives the bits of
+/// one process. On one host the workers find out themselves: they may have GPUs.
+std::string resolve_exchange(const RunConfig& config, int hosts) {
   if (config.exchange != "auto") return config.exchange;
   if (config.shards > 0) return "ps";
   if (config.workers == 1) return "local";
-  return config.shards == 0 ? "gloo" : "ps";
+  return hosts > 1 && config.shards != 0 ? "ps" : "auto";
 }
 
 Result<> check(const RunConfig& config) {
@@ -47,7 +48,7 @@ Result<> check(const RunConfig& config) {
 
 Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts) {
   if (config.workers == 0) config.workers = static_cast<int>(hosts.size());
-  config.exchange = resolve_exchange(config);
+  config.exchange = resolve_exchange(config, count_hosts(hosts));
   // So that `exchange=gloo` on the command line is enough over a file that asks for shards.
   if (config.exchange != "ps") config.shards = 0;
   if (config.shards < 0) config.shards = count_hosts(hosts);

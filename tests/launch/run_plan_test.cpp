@@ -31,7 +31,13 @@ TEST(RunPlan, TakesTheParameterServerWithOneShardOnEachHost) {
 TEST(RunPlan, ChoosesTheExchangeByWhatTheShardsSay) {
   EXPECT_EQ(plan_run(with(1), {"a"}).value().config.exchange, "local");
   EXPECT_EQ(plan_run(with(1, 1), {"a"}).value().config.exchange, "ps");
-  EXPECT_EQ(plan_run(with(2, 0), {"a"}).value().config.exchange, "gloo");
+  EXPECT_EQ(plan_run(with(2, 0), {"a", "b"}).value().config.exchange, "auto");
+}
+
+TEST(RunPlan, LeavesTheExchangeOfOneHostToItsWorkers) {
+  const auto plan = plan_run(with(2), {"a", "a"}).value();
+  EXPECT_EQ(plan.config.exchange, "auto");
+  EXPECT_EQ(plan.config.shards, 0);
 }
 
 TEST(RunPlan, HasNoShardsForOtherExchanges) {

@@ -51,24 +51,35 @@ void divide(Sum* sum, std::size_t count, Sum by) {
   for (std::size_t i = 0; i < count; ++i) sum[i] = sum[i] / by;
 }
 
+/// Whether the first place is that of a contribution that is still to be read when the sum has begun.
+bool is_read_later(const SumJob& job) {
+  for (std::size_t rank = 1; rank < job.ranks; ++rank) {
+    if (job.from[rank] == job.into[0]) return true;
+  }
+  return false;
+}
+
 template <class Kind>
 void sum(const SumJob& job) {
   using Stored = typename Kind::Stored;
   using Sum = typename Kind::Sum;
   constexpr std::size_t block = kBlockBytes / sizeof(Sum);
-  alignas(64) Sum sums[block];
+  alignas(64) Sum apart[block];
+  const bool grows_in_place = std::is_same_v<Stored, Sum> && !is_read_later(job);
   for (std::size_t begin = job.begin; begin < job.end; begin += block) {
     const std::size_t left = job.end - begin;
     const std::size_t count = left < block ? left : block;
-    widen<Kind>(reinterpret_cast<const Stored*>(job.from[0]) + begin, sums, count);
+    const Stored* const first = reinterpret_cast<const Stored*>(job.from[0]) + begin;
+    Stored* const result = reinterpret_cast<Stored*>(job.into[0]) + begin;
+    Sum* const sums = grows_in_place ? reinterpret_cast<Sum*>(result) : apart;
+    if (static_cast<const void*>(first) != sums) widen<Kind>(first, sums, count);
     for (std::size_t rank = 1; rank < job.ranks; ++rank) {
       add_next<Kind>(sums, reinterpret_cast<const Stored*>(job.from[rank]) + begin, count);
     }
     if constexpr (std::is_floating_point_v<Sum>) {
       if (job.average) divide(sums, count, static_cast<Sum>(job.ranks));
     }
-    Stored* const result = reinterpret_cast<Stored*>(job.into[0]) + begin;
-    narrow<Kind>(sums, result, count);
+    if (!grows_in_place) narrow<Kind>(sums, result, count);
     for (std::size_t output = 1; output < job.outputs; ++output) {
       std::memcpy(reinterpret_cast<Stored*>(job.into[output]) + begin, result, count * sizeof(Stored));
     }

@@ -19,6 +19,11 @@ std::string check_exchange(std::string_view value) {
   return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, shm, ps, gloo, mpi or nccl";
 }
 
+std::string check_placement(std::string_view value) {
+  constexpr std::array<std::string_view, 3> available = {"colocated", "spread", "dedicated"};
+  return std::ranges::count(available, value) != 0 ? "" : "expected colocated, spread or dedicated";
+}
+
 std::string check_launcher(std::string_view value) {
   constexpr std::array<std::string_view, 4> available = {"auto", "local", "mpirun", "slurm"};
   return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, mpirun or slurm";
@@ -47,6 +52,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"program", "the training program and its arguments", &C::program},
     {"workers", "worker processes; 0: one for each agent", &C::workers, 0, kManyProcesses},
     {"shards", "parameter servers; -1: one for each host if the exchange is ps", &C::shards, -1, kManyProcesses},
+    {"placement", "of shards: colocated (on hosts with workers), spread (on all) or dedicated (apart from workers)",
+     &C::placement, 0, 0, check_placement},
     {"exchange", "auto, local, shm, ps, gloo, mpi or nccl", &C::exchange, 0, 0, check_exchange},
     {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_launcher},
     {"hosts", "for mpirun: node1, node2:4", &C::hosts, 0, 0, check_host, ','},

@@ -21,7 +21,8 @@ struct RunConfig {
   int workers = 0;                      ///< 0: one for each agent (and 1 when started alone)
   int shards = -1;                      ///< -1: one for each host when the exchange is ps, none otherwise
   std::string placement = "colocated";  ///< colocated, spread, dedicated: which hosts the shards go to
-  std::string exchange = "auto";        ///< auto, local, ps, gloo, mpi, nccl
+  std::string exchange = "auto";        ///< auto, local, shm, ps, gloo, mpi, nccl
+  std::string wire_dtype = "float32";   ///< float32, bfloat16, float16: what float32 gradients travel as
   std::string launcher = "auto";        ///< auto, local, mpirun, slurm
   std::vector<std::string> hosts;       ///< "node1", "node2:4": for mpirun
   std::string interface;                ///< network interface or address; empty: loopback on one host, else the route's
@@ -34,7 +35,8 @@ struct RunConfig {
   int window_chunks = 8;                        ///< chunks in flight from a worker to a shard
   int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks
   bool deterministic = true;
-  std::string log_dir = "runs";  ///< a folder for each run is made in it
+  bool keep_freed_memory = true;  ///< the allocator gives large blocks back late: faster on CPU
+  std::string log_dir = "runs";   ///< a folder for each run is made in it
   std::string secret_file;
   std::string trace;      ///< where rank 0 writes its events, one JSON object a line
   double progress_s = 1;  ///< seconds between progress lines
@@ -42,9 +44,9 @@ struct RunConfig {
   bool operator==(const RunConfig&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(program, workers, shards, placement, exchange, launcher, hosts, interface, ports, seed, timeout_s,
-            bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic, log_dir,
-            secret_file, trace, progress_s);
+    archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
+            timeout_s, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic,
+            keep_freed_memory, log_dir, secret_file, trace, progress_s);
   }
 };
 

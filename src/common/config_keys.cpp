@@ -24,6 +24,11 @@ std::string check_placement(std::string_view value) {
   return std::ranges::count(available, value) != 0 ? "" : "expected colocated, spread or dedicated";
 }
 
+std::string check_wire_dtype(std::string_view value) {
+  constexpr std::array<std::string_view, 3> available = {"float32", "bfloat16", "float16"};
+  return std::ranges::count(available, value) != 0 ? "" : "expected float32, bfloat16 or float16";
+}
+
 std::string check_launcher(std::string_view value) {
   constexpr std::array<std::string_view, 4> available = {"auto", "local", "mpirun", "slurm"};
   return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, mpirun or slurm";
@@ -55,6 +60,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"placement", "of shards: colocated (on hosts with workers), spread (on all) or dedicated (apart from workers)",
      &C::placement, 0, 0, check_placement},
     {"exchange", "auto, local, shm, ps, gloo, mpi or nccl", &C::exchange, 0, 0, check_exchange},
+    {"wire_dtype", "what float32 gradients travel as: float32, bfloat16 or float16", &C::wire_dtype, 0, 0,
+     check_wire_dtype},
     {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_launcher},
     {"hosts", "for mpirun: node1, node2:4", &C::hosts, 0, 0, check_host, ','},
     {"interface", "network interface or address to use; empty: loopback on one host", &C::interface},
@@ -68,6 +75,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"window_chunks", "chunks in flight from a worker to a server", &C::window_chunks, 1, 65536},
     {"threads", "threads of a worker's operators; 0: cores over local ranks", &C::threads, 0, 65536},
     {"deterministic", "the same bits on every run, at some cost", &C::deterministic},
+    {"keep_freed_memory", "give large freed blocks back to the system late: faster steps on CPU",
+     &C::keep_freed_memory},
     {"log_dir", "where each run makes its folder", &C::log_dir},
     {"secret_file", "the job's secret, for networks where the launcher's is not trusted", &C::secret_file},
     {"trace", "where rank 0 writes its events, one JSON object a line; empty: nowhere", &C::trace},

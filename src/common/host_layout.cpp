@@ -5,6 +5,8 @@ namespace tutti {
 namespace {
 
 constexpr std::uint64_t kAlignment = 64, kPage = 4096;
+// Regions at equal places of their pages would share the sets of a cache: equal elements of all ranks are read at once.
+constexpr std::uint64_t kSkew = 4 * kAlignment;
 
 std::uint64_t rounded_up(std::uint64_t bytes, std::uint64_t unit) {
   return (bytes + unit - 1) / unit * unit;
@@ -17,7 +19,7 @@ HostLayout::HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks)
     starts_.push_back(region_bytes_);
     region_bytes_ += rounded_up(bucket.bytes(), kAlignment);
   }
-  region_bytes_ = rounded_up(region_bytes_, kPage);
+  region_bytes_ = rounded_up(region_bytes_, kPage) + kSkew;
 }
 
 }  // namespace tutti

@@ -27,7 +27,7 @@ class HostLayout {
   std::uint64_t offset(std::uint32_t rank, std::uint32_t bucket) const {
     return rank * region_bytes_ + starts_[bucket];
   }
-  /// Of all ranks' regions; a multiple of the page.
+  /// Of all ranks' regions.
   std::uint64_t data_bytes() const noexcept { return ranks_ * region_bytes_; }
 
  private:

@@ -130,6 +130,7 @@ ParameterTable DataParallelImpl::table() const {
       {"deterministic", config.deterministic ? "true" : "false"},
       {"seed", std::to_string(session_.seed())},
       {"exchange", std::string(session_.exchange_name())},
+      {"wire_dtype", config.wire_dtype},
       {"reduction", options_.sum() ? "sum" : "average"},
       {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
       {"bucket_bytes_first", std::to_string(or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first))},

@@ -19,6 +19,7 @@ struct ExchangeTraits {
   std::string_view name;  ///< "ps"
   bool rank_ordered =
       false;  ///< sums run in rank order: equal bits for equal inputs, on every run and in every exchange that says so
+  bool adds_in_float = false;     ///< bfloat16 and float16 are added in float32 over all ranks and rounded once
   bool in_place = true;           ///< an exchange that was aborted leaves its input untouched where this is false
   bool cpu = true, cuda = false;  ///< where the buckets may lie
 };

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "ps/client.h"
+#include "worker/exchange_codec.h"
 #include "worker/exchange_gloo.h"
 #include "worker/exchange_ps.h"
 #include "worker/exchange_shm.h"
@@ -43,6 +44,13 @@ ShmOptions shm_options(SessionImpl& session) {
   return options;
 }
 
+/// Float32 gradients travel as `wire_dtype` says.
+std::unique_ptr<Exchange> on_the_wire(std::unique_ptr<Exchange> exchange, const RunConfig& config) {
+  if (config.wire_dtype == "bfloat16") return make_codec_exchange(std::move(exchange), DType::kBFloat16);
+  if (config.wire_dtype == "float16") return make_codec_exchange(std::move(exchange), DType::kFloat16);
+  return exchange;
+}
+
 }  // namespace
 
 Result<std::string> choose(const RunConfig& config, const Identity& identity, bool on_gpu) {
@@ -59,6 +67,11 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
   if (name == "shm" && identity.hosts > 1)
     return cannot(name, fmt::format("the ranks are on {} hosts, which share no memory", identity.hosts));
   if (name == "shm" && on_gpu) return cannot(name, "gradients lie on GPUs; use nccl");
+  const bool halves = config.wire_dtype != "float32" && name != "local" && name != "shm" && name != "ps";
+  if (halves)
+    return fail(Errc::kConfig, fmt::format("wire_dtype = \"{}\": {} adds in the precision of what travels; ps adds in "
+                                           "float32",
+                                           config.wire_dtype, name));
 #ifndef TUTTI_WITH_MPI
   if (name == "mpi") return cannot(name, "tutti was built without MPI");
 #endif
@@ -70,7 +83,7 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
 
 Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
   const std::string_view name = session.exchange_name();
-  if (name == "ps") return make_ps_exchange(session.shards());
+  if (name == "ps") return on_the_wire(make_ps_exchange(session.shards()), session.config());
   if (name == "shm")
     return std::unique_ptr<Exchange>(std::make_unique<ShmExchange>(shm_options(session), session.clock()));
 #ifdef TUTTI_WITH_MPI

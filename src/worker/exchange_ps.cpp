@@ -17,7 +17,9 @@ class PsExchange final : public Exchange {
     if (object_) client_.close(*object_);
   }
 
-  ExchangeTraits traits() const noexcept override { return {.name = "ps", .rank_ordered = true}; }
+  ExchangeTraits traits() const noexcept override {
+    return {.name = "ps", .rank_ordered = true, .adds_in_float = true};
+  }
 
   Result<> open(ExchangePlan plan, Deadline deadline) override {
     object_ = plan.object;

@@ -29,7 +29,9 @@ class ShmExchange final : public Exchange {
   /// `clock` outlives the exchange.
   ShmExchange(ShmOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
 
-  ExchangeTraits traits() const noexcept override { return {.name = "shm", .rank_ordered = true, .in_place = false}; }
+  ExchangeTraits traits() const noexcept override {
+    return {.name = "shm", .rank_ordered = true, .adds_in_float = true, .in_place = false};
+  }
   /// The host's segment, which is made for exactly these buckets.
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override;
   /// Buckets that lie elsewhere than place() said pass through a ring of staging slots.

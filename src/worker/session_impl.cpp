@@ -2,12 +2,14 @@
 #include "worker/session_impl.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <thread>
 
 #include "ps/client.h"
@@ -68,7 +70,15 @@ SessionImpl::~SessionImpl() {
   if (auto closed = trace_->close(); !closed) log_.warning("{}", closed.error().text());
 }
 
+// glibc gives freed blocks above a threshold back to the system and takes them back, page by page, at the next step.
+void SessionImpl::keep_freed_memory() {
+  if (!config().keep_freed_memory || on_gpu()) return;
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the highest that glibc takes
+  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+}
+
 void SessionImpl::set_up_torch(const Environment& environment) {
+  keep_freed_memory();
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   if (config().threads > 0)
     torch_.set_threads(config().threads);

@@ -104,6 +104,7 @@ class SessionImpl {
   [[noreturn]] void end_process(int exit_code, std::string_view what) noexcept;
 
  private:
+  void keep_freed_memory();
   void set_up_torch(const Environment& environment);
   void choose_exchange();
   void abort(const Failure& cause);

@@ -102,6 +102,7 @@ TEST_F(Config, NamesWhatWasExpectedAndFound) {
 }
 
 TEST_F(Config, RefusesNamesThatAreNotInItsLists) {
+  EXPECT_THAT(refused("", {}, {"wire_dtype=int8"}), HasSubstr("expected float32, bfloat16 or float16, found \"int8\""));
   EXPECT_THAT(refused("", {}, {"exchange=ring"}),
               HasSubstr("expected auto, local, shm, ps, gloo, mpi or nccl, found \"ring\""));
   EXPECT_THAT(refused("", {}, {"launcher=pbs"}), HasSubstr("expected auto, local, mpirun or slurm"));
@@ -125,6 +126,8 @@ TEST_F(Config, PrintsWhatItReadsBack) {
   config.progress_s = 1e-3;
   config.hosts = {"node1:2"};
   config.exchange = "nccl";
+  config.wire_dtype = "bfloat16";
+  config.keep_freed_memory = false;
   config.deterministic = false;
   EXPECT_EQ(loaded(to_toml(config)), config);
   EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});

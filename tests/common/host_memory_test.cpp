@@ -114,7 +114,7 @@ TEST_F(HostMemory, IsNotDisturbedByStrangersMessages) {
   EXPECT_TRUE(obtain(request_));
 }
 
-TEST(HostLayout, PutsRegionsOnPagesAndBucketsOnCacheLines) {
+TEST(HostLayout, PutsBucketsOnCacheLinesAndRegionsAtUnequalPlacesOfTheirPages) {
   const BucketSpec buckets[] = {{DType::kFloat32, Reduction::kAverage, 3},
                                 {DType::kBFloat16, Reduction::kAverage, 5000},
                                 {DType::kFloat64, Reduction::kSum, 1}};
@@ -122,8 +122,8 @@ TEST(HostLayout, PutsRegionsOnPagesAndBucketsOnCacheLines) {
   EXPECT_EQ(layout.offset(0, 0), 0u);
   EXPECT_EQ(layout.offset(0, 1), 64u);
   EXPECT_EQ(layout.offset(0, 2), 64u + 10'048u);
-  EXPECT_EQ(layout.offset(2, 0), 2 * 12'288u);
-  EXPECT_EQ(layout.data_bytes(), 3 * 12'288u);
+  EXPECT_EQ(layout.offset(2, 0), 2 * (12'288u + 256u));
+  EXPECT_EQ(layout.data_bytes(), 3 * (12'288u + 256u));
 }
 
 TEST(HostLayout, CutsABucketIntoBlocksThatCoverIt) {

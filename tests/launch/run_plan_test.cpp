@@ -97,7 +97,7 @@ TEST(RunPlan, RefusesDedicatedShardsThatLeaveNoHostForWorkers) {
   EXPECT_THAT(all.error().text(), HasSubstr("found shards = 2 on 2 hosts, expected at most 1"));
   EXPECT_EQ(exit_code(all.error().code), 64);
   EXPECT_TRUE(plan_run(placed("dedicated", with(2, 1)), {"a", "b", "a"}));
-  const auto alone = plan_run(placed("dedicated", with(2)), {"a", "a"});
+  const auto alone = plan_run(placed("dedicated", with(2, -1, "ps")), {"a", "a"});
   ASSERT_FALSE(alone);
   EXPECT_THAT(alone.error().text(), HasSubstr("found 1 host, expected 2 or more"));
 }

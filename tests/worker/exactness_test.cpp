@@ -76,6 +76,40 @@ TEST(Exactness, RanksThatStartInAnyOrderWithDelaysGiveTheSameBits) {
   }
 }
 
+/// Of the final parameters, as one vector, relative to its length.
+void expect_close_to_reference(const RunTutti::Options& options, const std::string& dump, double tolerance) {
+  RunTutti run(options);
+  hash_of(run);
+  RunTutti reference({.arguments = {"--reference", "3", "--dump", dump + ".reference"},
+                      .environment = one_thread(),
+                      .program = exacting()});
+  hash_of(reference);
+  const auto actual = read_dump(dump), expected = read_dump(dump + ".reference");
+  ASSERT_EQ(actual.size(), expected.size());
+  ASSERT_GT(actual.size(), 1000u);
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    difference = std::hypot(difference, actual[i] - expected[i]);
+    size = std::hypot(size, expected[i]);
+  }
+  EXPECT_LE(difference / size, tolerance);
+}
+
+TEST(Exactness, HalvesOnTheWireAreCloseToTheReferenceAndRepeatable) {
+  const std::string expected = reference_hash(3);
+  for (const std::string wire : {"bfloat16", "float16"}) {
+    RunTutti one(managed(3, {"exchange=ps", "shards=1", "wire_dtype=" + wire}, {}));
+    RunTutti other(managed(3, {"exchange=ps", "shards=2", "chunk_bytes=1024", "wire_dtype=" + wire}, {"--delay"}));
+    const std::string hash = hash_of(one);
+    EXPECT_EQ(hash_of(other), hash) << wire;
+    EXPECT_NE(hash, expected) << wire << ": nothing was rounded";
+  }
+  RunTutti place = scratch();
+  const std::string dump = place.folder() + "/dump";
+  expect_close_to_reference(managed(3, {"exchange=ps", "shards=2", "wire_dtype=bfloat16"}, {"--dump", dump}), dump,
+                            1e-2);
+}
+
 TEST(Exactness, AResumedRunEndsInTheSameBits) {
   for (const std::string optimizer : {"sgd", "adam"}) {
     const std::string expected = reference_hash(2, {"--optimizer", optimizer});
@@ -106,36 +140,20 @@ TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
   EXPECT_EQ(value_of(run.out(), "parameters"), value_of(alone.out(), "parameters"));
 }
 
-/// Gloo and MPI sum in an order of their own, so a sum of three or more differs in its last bits, and 20 steps of
-/// momentum carry that on.
-void expect_close_to_reference(const RunTutti::Options& options, const std::string& dump) {
-  RunTutti run(options);
-  hash_of(run);
-  RunTutti reference({.arguments = {"--reference", "3", "--dump", dump + ".reference"},
-                      .environment = one_thread(),
-                      .program = exacting()});
-  hash_of(reference);
-  const auto actual = read_dump(dump), expected = read_dump(dump + ".reference");
-  ASSERT_EQ(actual.size(), expected.size());
-  ASSERT_GT(actual.size(), 1000u);
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    difference = std::hypot(difference, actual[i] - expected[i]);
-    size = std::hypot(size, expected[i]);
-  }
-  EXPECT_LE(difference / size, 1e-6);
-}
+// Gloo and MPI sum in an order of their own, so a sum of three or more differs in its last bits, and 20 steps of
+// momentum carry that on.
+constexpr double kOrderTolerance = 1e-6;
 
 TEST(Exactness, GlooIsCloseToTheReference) {
   RunTutti place = scratch();
   const std::string dump = place.folder() + "/dump";
-  expect_close_to_reference(managed(3, {"exchange=gloo"}, {"--dump", dump}), dump);
+  expect_close_to_reference(managed(3, {"exchange=gloo"}, {"--dump", dump}), dump, kOrderTolerance);
 }
 
 TEST(Exactness, MpiIsCloseToTheReference) {
   RunTutti place = scratch();
   const std::string dump = place.folder() + "/dump";
-  expect_close_to_reference(embedded(3, {{"TUTTI_EXCHANGE", "mpi"}}, {"--dump", dump}), dump);
+  expect_close_to_reference(embedded(3, {{"TUTTI_EXCHANGE", "mpi"}}, {"--dump", dump}), dump, kOrderTolerance);
 }
 
 TEST(Exactness, ParameterServerUnderMpirunEqualsOneProcess) {

@@ -5,10 +5,10 @@
 #include <cstdio>
 
 #include "launch/bench/data_parallel_step.h"
+#include "launch/bench/exchange_rounds.h"
 #include "launch/bench/limits.h"
 #include "launch/bench/options.h"
 #include "launch/bench/report.h"
-#include "launch/bench/rounds.h"
 #include "tutti/session.h"
 
 namespace {
@@ -50,7 +50,7 @@ void measure(tutti::Session& session, const Options& options) {
     model_bytes = step.bytes;
     teller.tell(std::move(step));
   }
-  for (const std::uint64_t bytes : options.bytes) teller.tell(measure_rounds(session, options, bytes));
+  for (const std::uint64_t bytes : options.bytes) teller.tell(measure_exchange_rounds(session, options, bytes));
   for (const std::string& limit : options.vs) {
     for (const std::uint64_t bytes : sizes_of_limits(options, model_bytes))
       teller.tell(limit == "tcp" ? measure_tcp(session, bytes) : measure_memcpy(session, bytes));

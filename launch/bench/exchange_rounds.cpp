@@ -3,9 +3,12 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
+#include "launch/bench/pattern.h"
 #include "launch/bench/rounds.h"
+#include "tutti/error.h"
 #include "worker/exchange.h"
 #include "worker/session_impl.h"
 
@@ -76,6 +79,10 @@ ByExchange::ByExchange(Session& session, const Options& options, std::uint64_t b
 }  // namespace
 
 Measurement measure_exchange_rounds(Session& session, const Options& options, std::uint64_t bytes) {
+  if (!session.impl().exchanges())
+    throw UsageError("one rank has nobody to exchange with: expected --ranks 2 or more, or shards");
+  if (session.world_size() > Pattern::kRanksMax)
+    throw UsageError("sums of more than " + std::to_string(Pattern::kRanksMax) + " ranks cannot be checked to the bit");
   ByExchange exchange(session, options, bytes);
   Measurement result = measure_rounds(exchange, bytes, options.rounds);
   result.bench = options.bench;

@@ -19,7 +19,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("bench", options.bench, "allreduce, pushpull (parameter server) or step (training)")
       ->required()
       ->check(CLI::IsMember({"allreduce", "pushpull", "step"}));
-  app.add_option("--bytes", options.bytes, "sizes of one rank's tensors, by comma")->delimiter(',');
+  app.add_option("--bytes", options.bytes, "sizes of one rank's tensors, by comma")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--model", options.model, "of step: mlp (22.6 million parameters) or lenet (1.2 million)")
       ->check(CLI::IsMember({"mlp", "lenet"}))
       ->capture_default_str();
@@ -31,6 +33,7 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--vs", options.vs, "this machine's limits, measured in the same run: memcpy, tcp")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember({"memcpy", "tcp"}));
   app.add_option("--rounds", options.rounds, "0: as many as take a second, 20 at least")
       ->check(CLI::Range(0, 1'000'000))

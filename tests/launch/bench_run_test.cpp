@@ -77,6 +77,12 @@ TEST(Bench, TrainsLenet) {
   EXPECT_NEAR(number(lines[0], "exposed_us"), number(lines[0], "p50_us") - number(lines[0], "alone_us"), 0.01);
 }
 
+TEST(Bench, OneRankWithoutShardsHasNothingToExchange) {
+  RunTutti run({.arguments = {"bench", "allreduce", "--ranks", "1"}, .environment = one_thread()});
+  EXPECT_EQ(run.wait(kPatience), 64) << run.out();
+  EXPECT_NE(run.err().find("--ranks 2"), std::string::npos) << run.err();
+}
+
 TEST(Bench, AGradientThatIsNotTheAverageEndsTheRun) {
   // Sums of three numbers in another order than the reference's: Gloo's are not held to the bit unless asked for.
   RunTutti run({.arguments = {"bench", "step", "--model", "lenet", "--ranks", "3", "--exchange", "gloo", "--rounds",

@@ -222,6 +222,13 @@ TEST(BenchCommandLine, HandsItsOptionsOnToTheRanksUnchanged) {
   }
 }
 
+TEST(BenchCommandLine, ListsEndWhereSettingsBegin) {
+  const auto command = parse({"allreduce", "--bytes", "4096,8", "hosts=a,b", "--vs", "tcp", "seed=7"});
+  EXPECT_THAT(command.options.bytes, ElementsAre(4096, 8));
+  EXPECT_THAT(command.options.vs, ElementsAre("tcp"));
+  EXPECT_THAT(command.overrides, ElementsAre("hosts=a,b", "seed=7"));
+}
+
 TEST(BenchCommandLine, MistakesAreUsageErrors) {
   const std::vector<std::vector<std::string>> mistakes = {{"bench"},
                                                           {"bench", "allgather"},

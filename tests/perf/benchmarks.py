@@ -18,6 +18,8 @@ import groups
 import plot
 import tools
 
+PICTURE = "![All-reduce times over sizes, and what training steps are made of](benchmarks.svg)"
+
 
 def told_by(command, pattern):
     try:
@@ -103,7 +105,7 @@ def write_page(page, results):
         raise SystemExit(f"{page}: expected the lines '{begin}' and '{end}'")
     lines = [line for name in groups.GROUPS if name in results for line in section(name, results[name])]
     head, tail = text[:text.index(begin) + len(begin)], text[text.index(end):]
-    page.write_text("\n".join([head, "", *lines]) + tail)
+    page.write_text("\n".join([head, "", PICTURE, "", *lines]) + tail)
 
 
 def summary(measured):

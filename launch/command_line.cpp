@@ -38,6 +38,23 @@ void add_key_options(CLI::App& run, std::vector<std::string>& overrides) {
   }
 }
 
+void add_bench(CLI::App& app, BenchCommand& command) {
+  CLI::App* bench = app.add_subcommand("bench", "Measure this machine or cluster: tutti bench allreduce|pushpull|step");
+  bench::add_options(*bench, command.options);
+  bench->add_option("--ranks", command.ranks, "0: as many as hosts or mpirun give, else 2")
+      ->check(CLI::Range(0, 65536))
+      ->capture_default_str();
+  bench->add_option("--shards", command.shards, "parameter servers; -1: one for each host if the exchange is ps")
+      ->check(CLI::Range(-1, 65536))
+      ->capture_default_str();
+  bench->add_option("--exchange", command.exchange, "as a run's exchange; mpi starts the ranks through mpirun");
+  bench->add_option("settings", command.overrides, "key=value of the run: hosts=node1:4,node2:4")
+      ->type_name("KEY=VALUE")
+      ->check([](const std::string& word) {
+        return word.find('=') != std::string::npos ? "" : "found '" + word + "'; expected key=value";
+      });
+}
+
 /// The words that are no option: a file, key=value.
 Result<> take_words(const std::vector<std::string>& words, RunRequest& request) {
   for (const std::string& word : words) {
@@ -67,6 +84,8 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   run_app->add_option("words", words, "A configuration file, key=value")->type_name("");
   run_app->add_flag("--dry-run", run.dry_run, "Print what would be run, and start nothing");
   add_key_options(*run_app, run.request.overrides);
+  BenchCommand bench;
+  add_bench(app, bench);
   app.add_subcommand("server", "One shard; started by an agent");
   app.add_subcommand("doctor", "What of the machine tutti can use");
   std::string topic;
@@ -89,6 +108,10 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   if (app.got_subcommand("help")) return Command(PrintCommand{config_help()});
   if (app.got_subcommand("server")) return Command(ServerCommand{});
   if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
+  if (app.got_subcommand("bench")) {
+    TUTTI_TRY(bench::complete(bench.options));
+    return Command(std::move(bench));
+  }
   TUTTI_TRY(take_words(words, run.request));
   run.request.program = std::move(line.program);
   return Command(std::move(run));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <csignal>
+#include <filesystem>
 
 #include "common/bootstrap.h"
 #include "common/event.h"
@@ -82,7 +83,41 @@ int be_agent(Launch launch, const RunRequest& request, const Environment& enviro
   return run_as_agent(**world, *guard, request, environment);
 }
 
+/// tutti-bench lies beside tutti wherever LibTorch was there to build it.
+Result<std::string> bench_program(const Environment& environment) {
+  const std::string path = (std::filesystem::path(own_executable()).parent_path() / "tutti-bench").string();
+  if (auto found = find_program(path, environment)) return found;
+  return fail(Errc::kUnavailable, "there is no " + path + ": this tutti was built without LibTorch");
+}
+
+/// MPI's own processes, without agents. A rank of mpirun's becomes the program.
+int run_embedded(const RunRequest& request, const Environment& environment) {
+  const EmbeddedProgram program = embedded_program(request);
+  if (is_mpi_rank(environment)) return complain(exec_line({request.program, program.added}, environment));
+  const auto config = load(request, environment);
+  if (!config) return complain(config.error());
+  const LaunchSite site = this_site(environment);
+  if (site.mpirun.empty()) {
+    return complain(
+        fail(Errc::kUnavailable, "exchange = \"mpi\", but no mpirun is in PATH, or tutti was built without MPI"));
+  }
+  CommandLine line = mpirun_line(*config, site, program.line);
+  line.added.erase("OMPI_MCA_btl");  // agents do without OpenMPI's shared memory; here it is what is measured
+  line.added.insert(program.added.begin(), program.added.end());
+  fmt::print(stderr, "tutti: {}\n", line.text());
+  const auto ended = run_mpirun(line, environment);
+  return ended ? *ended : complain(ended.error());
+}
+
 }  // namespace
+
+int execute(const BenchCommand& command, const std::vector<std::string>& line, const Environment& environment) {
+  const auto program = bench_program(environment);
+  if (!program) return complain(program.error());
+  const RunRequest request = bench_request(command, *program, environment);
+  if (is_embedded(request)) return run_embedded(request, environment);
+  return execute(RunCommand{request}, line, environment);
+}
 
 int execute(const RunCommand& command, const std::vector<std::string>& line, const Environment& environment) {
   const LaunchSite site = this_site(environment);

@@ -9,6 +9,7 @@
 
 #include "common/config.h"
 #include "common/result.h"
+#include "launch/bench_command.h"
 #include "launch/run.h"
 
 namespace tutti::launch {
@@ -23,7 +24,7 @@ struct DoctorCommand {};
 struct PrintCommand {
   std::string text;
 };
-using Command = std::variant<RunCommand, ServerCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, BenchCommand, ServerCommand, DoctorCommand, PrintCommand>;
 
 /// `arguments` are those behind the program's name. Errors: kUsage, naming what is wrong and how it goes.
 Result<Command> parse_command(const std::vector<std::string>& arguments);
@@ -31,6 +32,7 @@ Result<Command> parse_command(const std::vector<std::string>& arguments);
 /// Does it and returns the exit code. `line` is the whole command line, the program's path first: an mpirun is told to
 /// start it again.
 int execute(const RunCommand& command, const std::vector<std::string>& line, const Environment& environment);
+int execute(const BenchCommand& command, const std::vector<std::string>& line, const Environment& environment);
 int execute(const ServerCommand& command, const Environment& environment);
 int execute(const DoctorCommand& command, const Environment& environment);
 

@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (const auto* run = std::get_if<RunCommand>(&*command)) return execute(*run, line, environment);
+  if (const auto* bench = std::get_if<BenchCommand>(&*command)) return execute(*bench, line, environment);
   if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
   return execute(std::get<DoctorCommand>(*command), environment);
 }

@@ -35,6 +35,7 @@ struct RunConfig {
   int window_chunks = 8;                        ///< chunks in flight from a worker to a shard
   int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks
   bool deterministic = true;
+  bool born_in_place = false;     ///< large gradients are allocated in the segment that the ranks of a host share
   bool keep_freed_memory = true;  ///< the allocator gives large blocks back late: faster on CPU
   std::string log_dir = "runs";   ///< a folder for each run is made in it
   std::string secret_file;
@@ -46,7 +47,7 @@ struct RunConfig {
   void serialize(Archive& archive) {
     archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
             timeout_s, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic,
-            keep_freed_memory, log_dir, secret_file, trace, progress_s);
+            born_in_place, keep_freed_memory, log_dir, secret_file, trace, progress_s);
   }
 };
 

@@ -75,6 +75,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"window_chunks", "chunks in flight from a worker to a server", &C::window_chunks, 1, 65536},
     {"threads", "threads of a worker's operators; 0: cores over local ranks", &C::threads, 0, 65536},
     {"deterministic", "the same bits on every run, at some cost", &C::deterministic},
+    {"born_in_place", "shm: large gradients are allocated in the shared segment and never copied there",
+     &C::born_in_place},
     {"keep_freed_memory", "give large freed blocks back to the system late: faster steps on CPU",
      &C::keep_freed_memory},
     {"log_dir", "where each run makes its folder", &C::log_dir},

@@ -14,11 +14,18 @@ std::uint64_t rounded_up(std::uint64_t bytes, std::uint64_t unit) {
 
 }  // namespace
 
-HostLayout::HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks) : ranks_(ranks) {
+HostLayout::HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks, std::span<const std::uint64_t> spares)
+    : ranks_(ranks) {
   for (const BucketSpec& bucket : buckets) {
     starts_.push_back(region_bytes_);
     region_bytes_ += rounded_up(bucket.bytes(), kAlignment);
   }
+  for (const std::uint64_t bytes : spares) {
+    spares_.push_back(region_bytes_);
+    region_bytes_ += rounded_up(bytes, kAlignment);
+  }
+  table_ = region_bytes_;
+  region_bytes_ += rounded_up(spares.size() * sizeof(std::uint64_t), kAlignment);
   region_bytes_ = rounded_up(region_bytes_, kPage) + kSkew;
 }
 

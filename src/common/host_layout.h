@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the buckets of one object lie in the memory that the ranks of a host share: a region for each local rank, in it
-// one bucket after the other. A bucket is cut into blocks, the unit of work on it. Everybody computes the same layout
-// from the same buckets.
-// Thread safety: values.
+// one bucket after the other, then spare pieces, then a table of one number for each spare. A bucket is cut into
+// blocks, the unit of work on it. Everybody computes the same layout from the same buckets. Thread safety: values.
 #pragma once
 
 #include <algorithm>
@@ -20,20 +19,23 @@ class HostLayout {
   /// Small enough that a block of each of a few ranks stays in a core's second-level cache.
   static constexpr std::uint64_t kBlockBytes = 64u << 10;
 
-  HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks);
+  HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks, std::span<const std::uint64_t> spares = {});
 
   std::uint32_t ranks() const noexcept { return ranks_; }
   /// Bytes from the beginning of the segment's data; a multiple of 64.
   std::uint64_t offset(std::uint32_t rank, std::uint32_t bucket) const {
     return rank * region_bytes_ + starts_[bucket];
   }
+  std::uint64_t spare(std::uint32_t rank, std::size_t index) const { return rank * region_bytes_ + spares_[index]; }
+  std::uint64_t table(std::uint32_t rank) const { return rank * region_bytes_ + table_; }
   /// Of all ranks' regions.
   std::uint64_t data_bytes() const noexcept { return ranks_ * region_bytes_; }
 
  private:
   std::uint32_t ranks_;
   std::uint64_t region_bytes_ = 0;
-  std::vector<std::uint64_t> starts_;  // of each bucket within a region
+  std::vector<std::uint64_t> starts_, spares_;  // of each bucket and spare piece within a region
+  std::uint64_t table_ = 0;
 };
 
 /// How many blocks so many bytes are.

@@ -131,6 +131,7 @@ ParameterTable DataParallelImpl::table() const {
       {"seed", std::to_string(session_.seed())},
       {"exchange", std::string(session_.exchange_name())},
       {"wire_dtype", config.wire_dtype},
+      {"born_in_place", config.born_in_place ? "true" : "false"},
       {"reduction", options_.sum() ? "sum" : "average"},
       {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
       {"bucket_bytes_first", std::to_string(or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first))},
@@ -193,6 +194,7 @@ void DataParallelImpl::make_reducer() {
   options.limits = {or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max),
                     or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first)};
   options.overlap = options_.overlap();
+  options.born_in_place = config.born_in_place;
   options.agree_on_order = [this](std::vector<std::uint32_t> measured, Deadline deadline) {
     return agree_on_order(std::move(measured), deadline);
   };

@@ -24,12 +24,25 @@ struct ExchangeTraits {
   bool cpu = true, cuda = false;  ///< where the buckets may lie
 };
 
+/// A part of a bucket: one gradient.
+struct BucketRange {
+  std::uint32_t bucket = 0;
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t bytes = 0;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(bucket, offset_bytes, bytes);
+  }
+};
+
 /// The buckets of one DataParallel. Equal on all ranks but for `memory`.
 struct ExchangePlan {
   std::uint32_t object = 0;  ///< order of construction in the program
   std::uint32_t number = 0;  ///< of the plan: the measured one follows the first
   std::vector<BucketSpec> buckets;
   std::vector<std::byte*> memory;  ///< of each bucket; stays where it is until close or the next open
+  /// Ranges whose inputs and results may lie apart from their bucket (spares()), by bucket and offset.
+  std::vector<BucketRange> ranges = {};
 };
 
 /// Which exchange this is: a step may hold several (GAN, accumulation without no_sync).
@@ -51,6 +64,12 @@ class Exchange {
     (void)plan, (void)deadline;
     return std::vector<BucketMemory>();
   }
+  /// After place(): memory beside the buckets, for each range of the plan a piece of its length; none where the
+  /// exchange takes its inputs from the buckets only.
+  virtual std::vector<BucketMemory> spares() { return {}; }
+  /// From the next start() of its bucket on, the range's input is taken from `where`, and the result is written there:
+  /// its own place in the bucket, which it has at first, or any of the spares. REQUIRES: there are spares.
+  virtual void lies_at(std::uint32_t range, std::byte* where) { (void)range, (void)where; }
   /// Collective. Agrees on `plan` with the other side; its memory must outlive the Exchange or the next open().
   virtual Result<> open(ExchangePlan plan, Deadline deadline) = 0;
   /// The bucket's memory holds this rank's input: begin. Buckets start in the plan's order, each once for each id.

@@ -23,7 +23,7 @@ constexpr int kSpins = 1000;
 constexpr int kYields = 100;
 
 std::uint64_t hash_of(const ExchangePlan& plan) {
-  const std::string table = encode(plan.buckets);
+  const std::string table = encode(plan.buckets) + encode(plan.ranges);
   const Digest digest = sha256(std::as_bytes(std::span(table)));
   std::uint64_t hash = 0;
   std::memcpy(&hash, digest.data(), sizeof hash);
@@ -48,6 +48,12 @@ Result<> ShmExchange::obtain(const ExchangePlan& plan, const SegmentShape& shape
   return {};
 }
 
+HostLayout ShmExchange::layout_of(const ExchangePlan& plan) const {
+  std::vector<std::uint64_t> spares;
+  for (const BucketRange& range : plan.ranges) spares.push_back(range.bytes);
+  return {plan.buckets, options_.team.ranks, spares};
+}
+
 std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) const {
   std::vector<PlacedTask> tasks;
   for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) tasks.push_back({b, plan.buckets[b]});
@@ -62,16 +68,26 @@ std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) cons
 Result<std::vector<BucketMemory>> ShmExchange::place(const ExchangePlan& plan, Deadline deadline) {
   TUTTI_TRY(not_aborted());
   TUTTI_TRY(check(plan));
-  const HostLayout layout(plan.buckets, options_.team.ranks);
+  const HostLayout layout = layout_of(plan);
   std::vector<PlacedTask> tasks = placed_tasks(plan);
   TUTTI_TRY(obtain(plan, placed_shape(layout, tasks), deadline));
   std::vector<BucketMemory> places;
   for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
     places.emplace_back(segment_, segment_->data().data() + layout.offset(options_.team.rank, b));
   }
-  work_ = make_placed_work(segment_, options_.team, layout, std::move(tasks));
-  placed_number_ = plan.number;
+  work_ = make_placed_work(segment_, options_.team, layout, std::move(tasks), plan.ranges);
+  placed_ = plan;
   return places;
+}
+
+std::vector<BucketMemory> ShmExchange::spares() {
+  TUTTI_ASSERT(placed_, "spares come after place()");
+  const HostLayout layout = layout_of(*placed_);
+  std::vector<BucketMemory> spares;
+  for (std::size_t i = 0; i < placed_->ranges.size(); ++i) {
+    spares.emplace_back(segment_, segment_->data().data() + layout.spare(options_.team.rank, i));
+  }
+  return spares;
 }
 
 Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
@@ -79,8 +95,8 @@ Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
   TUTTI_TRY(check(plan));
   plan_ = std::move(plan);
   started_.clear();
-  if (placed_number_ == plan_.number) {
-    const HostLayout layout(plan_.buckets, options_.team.ranks);
+  if (placed_ && placed_->number == plan_.number) {
+    const HostLayout layout = layout_of(plan_);
     for (std::uint32_t b = 0; b < plan_.buckets.size(); ++b) {
       TUTTI_ASSERT(plan_.memory[b] == segment_->data().data() + layout.offset(options_.team.rank, b),
                    "buckets lie where place() said");

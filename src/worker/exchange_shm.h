@@ -36,6 +36,8 @@ class ShmExchange final : public Exchange {
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override;
   /// Buckets that lie elsewhere than place() said pass through a ring of staging slots.
   Result<> open(ExchangePlan plan, Deadline deadline) override;
+  std::vector<BucketMemory> spares() override;
+  void lies_at(std::uint32_t range, std::byte* where) override { work_->lies_at(range, where); }
   Result<> start(const ExchangeId& id, std::uint32_t bucket) override;
   Result<> poll() override;
   Result<> wait(std::uint32_t bucket, Deadline deadline) override;
@@ -52,6 +54,7 @@ class ShmExchange final : public Exchange {
 
  private:
   Result<> obtain(const ExchangePlan& plan, const SegmentShape& shape, Deadline deadline);
+  HostLayout layout_of(const ExchangePlan& plan) const;
   std::vector<PlacedTask> placed_tasks(const ExchangePlan& plan) const;
   Result<> start_task(std::uint32_t task);
   Result<> await(std::uint32_t task, Deadline deadline);
@@ -65,7 +68,7 @@ class ShmExchange final : public Exchange {
   // owned by the training thread
   ExchangePlan plan_;
   ExchangeId id_;
-  std::optional<std::uint32_t> placed_number_;  // of the plan that the segment was made for
+  std::optional<ExchangePlan> placed_;  // what the segment was made for
   std::unique_ptr<ShmWork> work_;
   std::vector<std::uint32_t> started_;  // and not waited for
 

@@ -55,7 +55,7 @@ Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> b
       log_(std::move(log)),
       buffers_(tensors_of(buffers)) {
   for (auto& [name, tensor] : parameters) {
-    parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), 0, false, false});
+    parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), 0, std::nullopt, false, false});
   }
   set_hooks();
 }
@@ -99,9 +99,12 @@ Result<> Reducer::lay_out(const std::vector<std::uint32_t>& ready_order, Deadlin
   std::vector<Bucket> buckets = plan_buckets(planned_, ready_order, options_.limits);
   const std::size_t count = buckets.size();
   ExchangePlan plan = describe(buckets);
+  if (options_.born_in_place) plan_birthplaces(plan, buckets);
   auto places = exchange_.place(plan, deadline);
   TUTTI_TRY(places);
   if (places->empty()) places->resize(plan.buckets.size());  // LibTorch's own memory will do
+
+  offer_birthplaces(plan);
 
   auto laid_out = std::make_unique<GradientBuckets>(std::move(buckets), tensors_, std::span(*places).first(count));
   if (buckets_) move_gradients(*laid_out);
@@ -125,6 +128,45 @@ void Reducer::move_gradients(GradientBuckets& to) {
     if (!gradient.is_same(buckets_->gradient(p))) continue;
     to.take(p, gradient);
     gradient = to.gradient(p);
+  }
+}
+
+void Reducer::plan_birthplaces(ExchangePlan& plan, const std::vector<Bucket>& buckets) {
+  for (std::uint32_t b = 0; b < buckets.size(); ++b) {
+    const std::uint64_t size = size_of(buckets[b].dtype);
+    for (const BucketEntry& entry : buckets[b].entries) {
+      const bool is_large = entry.elements * size >= Birthplaces::kBytesMin;
+      std::optional<std::uint32_t>& range = parameters_[entry.parameter].range;
+      range = is_large ? std::optional(static_cast<std::uint32_t>(plan.ranges.size())) : std::nullopt;
+      if (is_large) plan.ranges.push_back({b, entry.offset * size, entry.elements * size});
+    }
+  }
+}
+
+void Reducer::offer_birthplaces(const ExchangePlan& plan) {
+  allocates_.reset();
+  births_.reset();
+  if (plan.ranges.empty()) return;
+  std::vector<Birthplaces::Place> places;
+  for (BucketMemory& spare : exchange_.spares()) places.push_back({std::move(spare), plan.ranges[places.size()].bytes});
+  if (places.empty()) return;
+  births_ = std::make_shared<Birthplaces>(places);
+  allocates_ = std::make_unique<AllocateIn>(births_);
+}
+
+// The exchange writes its result over the gradient: nobody else may look into that memory, be it as the same tensor
+// (a graph that saved it), be it through a view (another gradient).
+bool Reducer::may_stay(std::size_t p, const at::Tensor& gradient) const {
+  if (!births_ || !parameters_[p].range || !births_->contains(gradient.const_data_ptr())) return false;
+  const at::Tensor& place = buckets_->gradient(p);
+  return !gradient.requires_grad() && gradient.use_count() == 1 && gradient.storage().use_count() == 1 &&
+         gradient.storage_offset() == 0 && gradient.scalar_type() == place.scalar_type() &&
+         gradient.sizes() == place.sizes() && gradient.strides() == place.strides();
+}
+
+void Reducer::tell_where(std::size_t p, const at::Tensor& gradient) {
+  if (births_ && parameters_[p].range) {
+    exchange_.lies_at(*parameters_[p].range, static_cast<std::byte*>(gradient.mutable_data_ptr()));
   }
 }
 
@@ -189,10 +231,11 @@ void Reducer::check_unchanged(const Parameter& parameter) const {
 void Reducer::put_into_bucket(std::size_t p) {
   Parameter& parameter = parameters_[p];
   at::Tensor& gradient = parameter.tensor.mutable_grad();
-  if (!gradient.is_same(buckets_->gradient(p))) {
+  if (!gradient.is_same(buckets_->gradient(p)) && !may_stay(p, gradient)) {
     buckets_->take(p, gradient);
     gradient = buckets_->gradient(p);
   }
+  tell_where(p, gradient);
   presence()[p] = 1;
   if (std::exchange(parameter.ready, true)) return;
   if (--missing_[parameter.bucket] == 0) record(EventKind::kBucketReady, parameter.bucket);
@@ -218,6 +261,7 @@ void Reducer::collect_the_rest() {
       continue;
     }
     buckets_->take_nothing(p);
+    tell_where(p, buckets_->gradient(p));
     presence()[p] = 0;
     parameter.ready = true;
     --missing_[parameter.bucket];

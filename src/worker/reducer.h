@@ -24,9 +24,11 @@
 
 #include "common/event.h"
 #include "common/log.h"
+#include "worker/birthplaces.h"
 #include "worker/bucket_plan.h"
 #include "worker/exchange.h"
 #include "worker/gradient_buckets.h"
+#include "worker/segment_allocator.h"
 
 namespace tutti::worker {
 
@@ -42,6 +44,7 @@ struct ReducerOptions {
   Reduction reduction = Reduction::kAverage;
   BucketLimits limits;
   bool overlap = true;          ///< false: every bucket starts at the end of backward
+  bool born_in_place = false;   ///< large gradients are allocated in the exchange's memory, where it has spares
   AgreeOnOrder agree_on_order;  ///< null: the buckets stay as they are
 };
 
@@ -88,7 +91,8 @@ class Reducer {
     at::Tensor tensor;
     const void* data = nullptr;  ///< where the tensor's memory was when it was wrapped
     std::uint32_t bucket = 0;
-    bool ready = false;  ///< its gradient of this backward lies in the bucket
+    std::optional<std::uint32_t> range;  ///< of the exchange's plan, if it may lie apart from the bucket
+    bool ready = false;                  ///< its gradient of this backward lies in the bucket
     bool told_missing = false;
   };
   class Hook;
@@ -96,6 +100,11 @@ class Reducer {
   Result<> lay_out(const std::vector<std::uint32_t>& ready_order, Deadline deadline);
   ExchangePlan describe(const std::vector<Bucket>& buckets) const;
   void move_gradients(GradientBuckets& to);
+  /// Gradients that may stay where LibTorch allocated them, if that is in the exchange's memory.
+  void plan_birthplaces(ExchangePlan& plan, const std::vector<Bucket>& buckets);
+  void offer_birthplaces(const ExchangePlan& plan);
+  bool may_stay(std::size_t parameter, const at::Tensor& gradient) const;
+  void tell_where(std::size_t parameter, const at::Tensor& gradient);
   /// By the order that was measured in the first exchange.
   Result<> lay_out_anew(Deadline deadline);
 
@@ -126,6 +135,8 @@ class Reducer {
   std::unique_ptr<GradientBuckets> buckets_;
   BufferBuckets buffers_;
   at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; its own bucket
+  std::shared_ptr<Birthplaces> births_;  ///< null: gradients are copied into their buckets
+  std::unique_ptr<AllocateIn> allocates_;
   std::vector<std::uint32_t> missing_;   ///< by bucket: entries not yet in it
   std::vector<std::uint32_t> measured_;  ///< parameters in the order in which the first exchange's gradients came
   std::uint32_t next_to_start_ = 0;

@@ -14,13 +14,19 @@ namespace {
 
 class PlacedWork final : public ShmWork {
  public:
-  PlacedWork(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout, std::vector<PlacedTask> tasks)
+  PlacedWork(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout, std::vector<PlacedTask> tasks,
+             const std::vector<BucketRange>& ranges)
       : segment_(std::move(segment)), team_(team), layout_(std::move(layout)) {
     std::uint64_t block = 0;
     for (const PlacedTask& task : tasks) {
       const std::uint32_t blocks = block_count(task.spec.bytes());
       tasks_.push_back({task, block, blocks, 0});
       block += blocks;
+    }
+    for (const BucketRange& range : ranges) {
+      const auto number = static_cast<std::uint32_t>(ranges_.size());
+      ranges_.push_back({range, number});
+      table(team_.rank)[number] = layout_.offset(team_.rank, range.bucket) + range.offset_bytes;
     }
   }
 
@@ -41,6 +47,10 @@ class PlacedWork final : public ShmWork {
     return segment_->finished(task) >= tasks_[task].round * tasks_[task].blocks;
   }
 
+  void lies_at(std::uint32_t range, std::byte* where) override {
+    table(team_.rank)[range] = static_cast<std::uint64_t>(where - segment_->data().data());
+  }
+
   std::optional<std::uint32_t> waits_for(std::uint32_t task) const override {
     for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
       if (segment_->ready(rank, task) < tasks_[task].round) return rank;
@@ -54,6 +64,11 @@ class PlacedWork final : public ShmWork {
     std::uint64_t first_block;
     std::uint32_t blocks;
     std::uint64_t round;
+  };
+
+  struct Range {
+    BucketRange what;
+    std::uint32_t number;
   };
 
   bool work_on(std::uint32_t number) {
@@ -70,26 +85,70 @@ class PlacedWork final : public ShmWork {
 
   void complete(const Task& task, std::uint32_t block) {
     const BlockRange range(block, task.what.spec.bytes());
+    const std::uint64_t end = range.offset + range.bytes;
+    TUTTI_ASSERT(range.bytes > 0, "a block holds something");
+    for_each_part(task.what.bucket, range.offset, end,
+                  [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
+                    find_places(task.what.bucket, begin, part);
+                    const bool shares = task.what.spec.reduction == Reduction::kBroadcast;
+                    if (!shares) {
+                      inputs_.assign(places_.begin(), places_.end());
+                      ps::reduce(task.what.spec.dtype, task.what.spec.reduction, inputs_, {places_[team_.rank], bytes});
+                    }
+                  });
+    segment_->set_done(task.first_block + block, task.round);
+    for_each_part(
+        task.what.bucket, range.offset, end, [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
+          find_places(task.what.bucket, begin, part);
+          std::byte* const source = places_[task.what.spec.reduction == Reduction::kBroadcast ? 0 : team_.rank];
+          for (std::byte* const place : places_) {
+            if (place != source) std::memcpy(place, source, bytes);
+          }
+        });
+  }
+
+  /// Cuts [begin, end) of the bucket where ranges begin and end.
+  template <class F>
+  void for_each_part(std::uint32_t bucket, std::uint64_t begin, std::uint64_t end, F f) const {
+    while (begin < end) {
+      const Range* const range = range_at_or_after(bucket, begin);
+      const bool inside = range != nullptr && range->what.offset_bytes <= begin;
+      std::uint64_t next = end;
+      if (inside) next = std::min(end, range->what.offset_bytes + range->what.bytes);
+      if (!inside && range != nullptr) next = std::min(end, range->what.offset_bytes);
+      f(begin, next - begin, inside ? range : nullptr);
+      begin = next;
+    }
+  }
+
+  const Range* range_at_or_after(std::uint32_t bucket, std::uint64_t offset) const {
+    const auto found = std::partition_point(ranges_.begin(), ranges_.end(), [&](const Range& range) {
+      return range.what.bucket < bucket ||
+             (range.what.bucket == bucket && range.what.offset_bytes + range.what.bytes <= offset);
+    });
+    return found != ranges_.end() && found->what.bucket == bucket ? &*found : nullptr;
+  }
+
+  /// Where every rank has the element at `offset` of the bucket.
+  void find_places(std::uint32_t bucket, std::uint64_t offset, const Range* range) {
     places_.clear();
     for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
-      places_.push_back(segment_->data().data() + layout_.offset(rank, task.what.bucket) + range.offset);
+      const std::uint64_t at = range == nullptr ? layout_.offset(rank, bucket) + offset
+                                                : table(rank)[range->number] + (offset - range->what.offset_bytes);
+      places_.push_back(segment_->data().data() + at);
     }
-    const bool shares = task.what.spec.reduction == Reduction::kBroadcast;
-    std::byte* const source = places_[shares ? 0 : team_.rank];
-    if (!shares) {
-      inputs_.assign(places_.begin(), places_.end());
-      ps::reduce(task.what.spec.dtype, task.what.spec.reduction, inputs_, {source, range.bytes});
-    }
-    segment_->set_done(task.first_block + block, task.round);
-    for (std::byte* const place : places_) {
-      if (place != source) std::memcpy(place, source, range.bytes);
-    }
+  }
+
+  /// Where the rank's ranges lie: written before it marks their bucket ready, read after that.
+  std::uint64_t* table(std::uint32_t rank) const {
+    return reinterpret_cast<std::uint64_t*>(segment_->data().data() + layout_.table(rank));
   }
 
   const std::shared_ptr<Segment> segment_;
   const ShmTeam team_;
   const HostLayout layout_;
   std::vector<Task> tasks_;
+  std::vector<Range> ranges_;
   std::vector<std::uint32_t> active_;  // started and not done, in the order of their starts
   std::vector<std::byte*> places_;     // of the block in hand, by rank
   std::vector<const std::byte*> inputs_;
@@ -104,9 +163,9 @@ SegmentShape placed_shape(const HostLayout& layout, std::span<const PlacedTask> 
 }
 
 std::unique_ptr<ShmWork> make_placed_work(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout,
-                                          std::vector<PlacedTask> tasks) {
+                                          std::vector<PlacedTask> tasks, std::vector<BucketRange> ranges) {
   TUTTI_ASSERT(segment->shape() == placed_shape(layout, tasks), "the segment was made for these buckets");
-  return std::make_unique<PlacedWork>(std::move(segment), team, std::move(layout), std::move(tasks));
+  return std::make_unique<PlacedWork>(std::move(segment), team, std::move(layout), std::move(tasks), ranges);
 }
 
 }  // namespace tutti::worker

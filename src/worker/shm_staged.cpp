@@ -50,6 +50,8 @@ class StagedWork final : public ShmWork {
 
   bool is_done(std::uint32_t task) const override { return tasks_[task].left == 0; }
 
+  void lies_at(std::uint32_t, std::byte*) override { TUTTI_ASSERT(false, "staged buckets have no spares"); }
+
   std::optional<std::uint32_t> waits_for(std::uint32_t) const override {
     for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
       if (copied_in_by(rank) < copied_in_ || copied_out_by(rank) < copied_out_) return rank;

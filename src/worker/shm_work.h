@@ -18,6 +18,7 @@
 #include "common/dtype.h"
 #include "common/host_layout.h"
 #include "common/segment.h"
+#include "worker/exchange.h"
 
 namespace tutti::worker {
 
@@ -35,11 +36,14 @@ class ShmWork {
   virtual bool advance() = 0;
   /// The result of the task, which was started, is in this rank's bucket.
   virtual bool is_done(std::uint32_t task) const = 0;
+  /// This rank's input to the range lies there, and its result is to. REQUIRES: the work has ranges, its task is done.
+  virtual void lies_at(std::uint32_t range, std::byte* where) = 0;
   /// A rank that has not started the task, in its round of this rank's.
   virtual std::optional<std::uint32_t> waits_for(std::uint32_t task) const = 0;
 };
 
-/// Buckets in place: `tasks` may name a bucket twice (sum it, later share rank 0's).
+/// Buckets in place: `tasks` may name a bucket twice (sum it, later share rank 0's). Each of `ranges`, ordered by
+/// bucket and offset, has a spare piece in the layout and may lie apart from its bucket.
 struct PlacedTask {
   std::uint32_t bucket = 0;
   BucketSpec spec;
@@ -47,7 +51,7 @@ struct PlacedTask {
 SegmentShape placed_shape(const HostLayout& layout, std::span<const PlacedTask> tasks);
 /// REQUIRES: the segment has placed_shape().
 std::unique_ptr<ShmWork> make_placed_work(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout,
-                                          std::vector<PlacedTask> tasks);
+                                          std::vector<PlacedTask> tasks, std::vector<BucketRange> ranges);
 
 /// Buckets anywhere, one task for each. `memory` outlives the work.
 struct StagedTask {

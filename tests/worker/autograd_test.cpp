@@ -81,6 +81,7 @@ class AutogradTest : public ::testing::Test {
     options.limits = {64, 64};  // a bucket for nearly every parameter
     options.overlap = overlap;
     options.agree_on_order = agree_;
+    options.born_in_place = born_in_place_;
     auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange,
                                              scope_, options, events_, clock_, Logger::none());
     EXPECT_TRUE(reducer->open(clock_.now()));
@@ -118,6 +119,7 @@ class AutogradTest : public ::testing::Test {
   Net net_{nullptr};
   Tensor x_;
   AgreeOnOrder agree_;
+  bool born_in_place_ = false;
   std::unique_ptr<Reducer> reducer_;
 };
 
@@ -155,6 +157,71 @@ TEST_F(AutogradTest, BucketsLieWhereTheExchangeHasMemoryForThem) {
   reducer_.reset();
   exchange_.places.clear();
   EXPECT_TRUE(torch::equal(gradient, copy));
+}
+
+struct WideImpl : torch::nn::Module {
+  torch::nn::Linear only{register_module("only", torch::nn::Linear(torch::nn::LinearOptions(300, 256).bias(false)))};
+};
+TORCH_MODULE(Wide);
+
+/// A gradient that is born where the exchange has memory beside the buckets: 300 KiB, above what is worth it.
+class BornInPlace : public AutogradTest {
+ protected:
+  BornInPlace() {
+    exchange_.has_memory = true;
+    born_in_place_ = true;
+    x_ = torch::randn({7, 300});
+    reducer_ = make(*wide_, exchange_);
+  }
+  Tensor& weight() { return wide_->only->weight; }
+  bool is_born() { return exchange_.births.size() == 1 && weight().grad().data_ptr() == exchange_.births[0].get(); }
+  Tensor bucket() { return torch::from_blob(exchange_.places[0].get(), {256, 300}); }
+
+  Wide wide_;
+};
+
+TEST_F(BornInPlace, TheGradientIsNotCopied) {
+  for (const bool set_to_none : {true, true, false, true}) {
+    wide_->zero_grad(set_to_none);
+    wide_->only->forward(x_).pow(2).sum().backward();
+    EXPECT_TRUE(is_born());
+    EXPECT_EQ(exchange_.where[0], exchange_.births[0].get());
+    EXPECT_EQ(bucket().abs().sum().item<float>(), 0.0f) << "something was copied into the bucket";
+  }
+}
+
+TEST_F(BornInPlace, AnAccumulatedGradientStaysWhereItIs) {
+  wide_->only->forward(x_).pow(2).sum().backward();
+  const Tensor once = weight().grad().clone();
+  wide_->only->forward(x_).pow(2).sum().backward();
+  EXPECT_TRUE(is_born());
+  EXPECT_TRUE(torch::allclose(weight().grad(), 2 * once));
+}
+
+TEST_F(BornInPlace, WhileAnEarlierGradientLivesTheNextIsCopied) {
+  wide_->only->forward(x_).pow(2).sum().backward();
+  const Tensor kept = weight().grad(), copy = kept.clone();
+  wide_->zero_grad(true);
+  wide_->only->forward(2 * x_).pow(2).sum().backward();
+  EXPECT_EQ(weight().grad().data_ptr(), static_cast<void*>(exchange_.places[0].get()));
+  EXPECT_EQ(exchange_.where[0], exchange_.places[0].get());
+  EXPECT_TRUE(torch::equal(kept, copy)) << "the exchange wrote into a tensor that the program holds";
+}
+
+TEST_F(BornInPlace, AGradientThatAGraphHoldsIsCopied) {
+  const Tensor loss = wide_->only->forward(x_).pow(3).sum();
+  loss.backward({}, /*retain_graph=*/true, /*create_graph=*/true);
+  EXPECT_FALSE(is_born());
+  EXPECT_EQ(exchange_.where[0], exchange_.places[0].get());
+}
+
+TEST_F(BornInPlace, MemoryOutlivesTheReducer) {
+  wide_->only->forward(x_).pow(2).sum().backward();
+  const Tensor gradient = weight().grad(), copy = gradient.clone();
+  reducer_.reset();
+  exchange_.births.clear();
+  EXPECT_TRUE(torch::equal(gradient, copy));
+  EXPECT_NE(torch::zeros({256, 300}).data_ptr(), gradient.data_ptr());
 }
 
 TEST_F(AutogradTest, BucketsAreLaidOutAnewOnceByTheOrderInWhichGradientsCame) {

@@ -219,6 +219,42 @@ TEST(ShmExchange, SharesTheFirstRanksBucketBack) {
   });
 }
 
+TEST(ShmExchange, TakesInputsFromWhereTheyWereBorn) {
+  ShmRanks ranks(3);
+  constexpr std::uint64_t kElements = 100'000, kFirst = 100, kCount = 70'001;
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    ExchangePlan plan;
+    plan.buckets = {{DType::kFloat32, Reduction::kSum, 5}, {DType::kFloat32, Reduction::kSum, kElements}};
+    plan.ranges = {{1, kFirst * 4, kCount * 4}, {1, 90'000 * 4, 16 * 4}};
+    const auto memory = exchange.place(plan, ranks.in(20s)).value();
+    plan.memory = {memory[0].get(), memory[1].get()};
+    const auto spares = exchange.spares();
+    ASSERT_EQ(spares.size(), 2u);
+    ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+    auto* const bucket = reinterpret_cast<float*>(memory[1].get());
+    auto* const spare = reinterpret_cast<float*>(spares[0].get());
+    for (std::uint64_t round = 1; round <= 4; ++round) {
+      // On each rank in other rounds, so that a sum mixes both kinds of places.
+      const bool apart = (round + rank) % 2 == 0;
+      exchange.lies_at(0, apart ? spares[0].get() : memory[1].get() + kFirst * 4);
+      for (std::uint64_t i = 0; i < kElements; ++i) bucket[i] = static_cast<float>(i + rank + round);
+      for (std::uint64_t i = 0; apart && i < kCount; ++i) {
+        spare[i] = bucket[kFirst + i];
+        bucket[kFirst + i] = -1;  // must not be looked at
+      }
+      ASSERT_TRUE(exchange.start({round, 0}, 0) && exchange.start({round, 0}, 1));
+      ASSERT_TRUE(exchange.finish(ranks.in(20s)));
+      for (std::uint64_t i = 0; i < kElements; ++i) {
+        const bool moved = apart && i >= kFirst && i < kFirst + kCount;
+        ASSERT_EQ(moved ? spare[i - kFirst] : bucket[i], static_cast<float>(3 * (i + round) + 3)) << i;
+        if (moved) {
+          ASSERT_EQ(bucket[i], -1) << i;
+        }
+      }
+    }
+  });
+}
+
 TEST(ShmExchange, RefusesRanksWithOtherBuckets) {
   ShmRanks ranks(2);
   ExchangePlan plan;

@@ -23,6 +23,7 @@ class FakeExchange final : public Exchange {
   ExchangeTraits traits() const noexcept override { return {"fake", true, true, true, false}; }
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline) override {
     places.clear();
+    placed_ranges = plan.ranges;
     if (!has_memory) return places;
     for (const BucketSpec& bucket : plan.buckets) {
       auto bytes = std::make_shared<std::vector<std::byte>>(bucket.bytes());
@@ -30,6 +31,16 @@ class FakeExchange final : public Exchange {
     }
     return places;
   }
+  std::vector<BucketMemory> spares() override {
+    births.clear();
+    for (const BucketRange& range : placed_ranges) {
+      auto bytes = std::make_shared<std::vector<std::byte>>(range.bytes);
+      births.emplace_back(bytes, bytes->data());
+    }
+    where.resize(births.size());
+    return births;
+  }
+  void lies_at(std::uint32_t range, std::byte* at) override { where[range] = at; }
   Result<> open(ExchangePlan plan, Deadline) override {
     ++opens;
     plan_ = std::move(plan);
@@ -62,6 +73,9 @@ class FakeExchange final : public Exchange {
   std::vector<ExchangeId> ids;               ///< of each start
   std::vector<std::size_t> started_at_poll;  ///< buckets under way when a hook polled
   std::vector<BucketMemory> places;          ///< of the buckets, where the exchange has memory
+  std::vector<BucketRange> placed_ranges;
+  std::vector<BucketMemory> births;  ///< beside the buckets, one for each range
+  std::vector<std::byte*> where;     ///< each range lies, as it was told last
   int opens = 0, finishes = 0;
   bool has_memory = false;
   bool fail_start = false, fail_finish = false;

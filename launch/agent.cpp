@@ -45,6 +45,11 @@ Agent::~Agent() = default;
 Result<int> Agent::run() {
   watch_signals();
   if (site_.launcher != 0) watch_launcher();
+  if (site_.index == site_.host.first_agent) {
+    auto keeper = SegmentKeeper::start(loop_, host_memory(), log_);
+    if (!keeper) return std::move(keeper).error();
+    keeper_ = std::move(*keeper);
+  }
   TUTTI_TRY(join());
   start_children();
   context_.run();
@@ -76,6 +81,10 @@ Result<> Agent::join() {
   return {};
 }
 
+std::string Agent::host_memory() const {
+  return keeper_name(site_.card.job, site_.host.first_agent);
+}
+
 void Agent::start_children() {
   for (int shard : site_.share.shards) start_child(shard_plan(shard));
   for (const WorkerSlot& slot : site_.share.workers) start_child(worker_plan(slot));
@@ -95,7 +104,7 @@ ChildPlan Agent::worker_plan(const WorkerSlot& slot) const {
   if (auto path = find_program(site_.config.program.front(), site_.environment)) plan.program.arguments.front() = *path;
   plan.program.environment = without_mpi(site_.environment);
   if (site_.terminal && slot.rank == 0) plan.program.environment["TUTTI_TTY"] = "1";
-  plan.program.cores = cores_of(site_.cores, slot.local_rank, slot.local_size, site_.shards_on_host);
+  plan.program.cores = cores_of(site_.cores, slot.local_rank, slot.local_size, site_.host.shards);
   plan.bootstrap = bootstrap_for(plan.member, slot.local_rank, slot.local_size);
   plan.log_path = site_.card.folder + "/rank-" + std::to_string(slot.rank) + ".log";
   plan.forward_output = slot.rank == 0;
@@ -120,7 +129,10 @@ Bootstrap Agent::bootstrap_for(const MemberId& member, int local_rank, int local
   bootstrap.world_size = site_.config.workers;
   bootstrap.local_rank = local_rank;
   bootstrap.local_size = local_size;
+  bootstrap.host_index = site_.host.index;
+  bootstrap.hosts = site_.host.hosts;
   bootstrap.host = site_.share.host;
+  bootstrap.host_memory = host_memory();
   bootstrap.address = site_.address;
   bootstrap.coordinator = site_.card.coordinator();
   bootstrap.job = site_.card.job;

@@ -14,9 +14,11 @@
 #include <vector>
 
 #include "common/control/agent_link.h"
+#include "common/host_memory.h"
 #include "common/log.h"
 #include "common/net/loop.h"
 #include "launch/run_card.h"
+#include "launch/placement.h"
 #include "launch/run_plan.h"
 #include "launch/supervisor.h"
 
@@ -26,7 +28,7 @@ namespace tutti::launch {
 struct AgentSite {
   int index = 0;
   AgentShare share;
-  int shards_on_host = 0;
+  HostPlace host;
   RunConfig config;
   RunCard card;
   Secret secret;
@@ -53,6 +55,7 @@ class Agent {
 
  private:
   Result<> join();
+  std::string host_memory() const;
   void start_children();
   void start_child(ChildPlan plan);
   ChildPlan worker_plan(const WorkerSlot& slot) const;
@@ -71,6 +74,7 @@ class Agent {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer launcher_check_;
   Supervisor supervisor_;
+  std::unique_ptr<SegmentKeeper> keeper_;  // the first agent's of a host
   std::unique_ptr<AgentLink> link_;
   std::optional<int> exit_code_;  // set: the run is ending
   int interrupted_by_ = 0;

@@ -28,9 +28,22 @@ int complain(const Failure& failure) {
   return exit_code(failure.code);
 }
 
+/// One agent for each node of Slurm's allocation, which goes by its number.
+std::vector<std::string> expected_nodes(const Environment& environment) {
+  const auto found = environment.find("SLURM_JOB_NUM_NODES");
+  int nodes = 1;
+  if (found != environment.end()) {
+    std::from_chars(found->second.data(), found->second.data() + found->second.size(), nodes);
+  }
+  std::vector<std::string> hosts = {host_name()};
+  for (int node = 2; node <= nodes; ++node) hosts.push_back(fmt::format("node {}", node));
+  return hosts;
+}
+
 /// The agents are asked for their hosts only when they run: before, each is taken for one of this host, or of those
 /// that are listed.
-std::vector<std::string> expected_hosts(const RunConfig& config, Launch launch) {
+std::vector<std::string> expected_hosts(const RunConfig& config, Launch launch, const Environment& environment) {
+  if (launch == Launch::kSrun || launch == Launch::kSlurmAgent) return expected_nodes(environment);
   const std::size_t agents = launch == Launch::kMpirun ? static_cast<std::size_t>(agents_for(config)) : 1;
   std::vector<std::string> hosts = expand_hosts(config.hosts);
   if (hosts.empty()) hosts.push_back(host_name());
@@ -114,7 +127,7 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
   if (!config) return complain(config.error());
   const auto launch = choose_launch(*config, site);
   if (!launch) return complain(launch.error());
-  const auto plan = plan_run(*config, expected_hosts(*config, *launch));
+  const auto plan = plan_run(*config, expected_hosts(*config, *launch, environment));
   if (!plan) return complain(plan.error());
   if (command.dry_run) return dry_run(*plan, *launch, site, line);
   if (const auto program = find_program(plan->config.program.front(), environment); !program) {

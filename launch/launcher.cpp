@@ -87,9 +87,19 @@ std::vector<std::string> expand_hosts(const std::vector<std::string>& hosts) {
   return slots;
 }
 
+namespace {
+
+/// Shards that are placed apart need agents where no worker is.
+bool is_agent_for_each_worker(const RunConfig& config) {
+  return config.workers > 0 && config.placement == "colocated";
+}
+
+}  // namespace
+
 int agents_for(const RunConfig& config) {
-  if (config.workers > 0) return config.workers;
-  return std::max(static_cast<int>(expand_hosts(config.hosts).size()), 1);
+  const auto slots = static_cast<int>(expand_hosts(config.hosts).size());
+  if (is_agent_for_each_worker(config) || slots == 0) return std::max(config.workers, 1);
+  return slots;
 }
 
 Result<Launch> choose_launch(const RunConfig& config, const LaunchSite& site) {
@@ -135,7 +145,7 @@ CommandLine mpirun_line(const RunConfig& config, const LaunchSite& site, const s
 
 CommandLine srun_line(const RunConfig& config, const LaunchSite& site, const std::vector<std::string>& self) {
   CommandLine line{{site.srun, "--mpi=pmix", "--cpu-bind=none"}, mpi_settings(config, site)};
-  if (config.workers > 0) line.arguments.push_back("--ntasks=" + std::to_string(config.workers));
+  if (is_agent_for_each_worker(config)) line.arguments.push_back("--ntasks=" + std::to_string(config.workers));
   line.arguments.insert(line.arguments.end(), self.begin(), self.end());
   return line;
 }

@@ -35,7 +35,8 @@ std::vector<std::string> expand_hosts(const std::vector<std::string>& hosts);
 /// was asked for is not there.
 Result<Launch> choose_launch(const RunConfig& config, const LaunchSite& site);
 
-/// How many agents mpirun is to start: one for each worker, or for each slot of the hosts that are given.
+/// How many agents mpirun is to start: one for each worker, or for each slot of the hosts that are given; the latter
+/// too where shards go to hosts without workers.
 int agents_for(const RunConfig& config);
 
 /// A program to become.

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 
 namespace tutti::launch {
 namespace {
@@ -26,8 +27,19 @@ std::vector<Host> group_by_host(const std::vector<std::string>& hosts) {
   return groups;
 }
 
-void place_workers(const std::vector<Host>& groups, int workers, std::vector<AgentShare>& shares) {
-  const int agents = static_cast<int>(shares.size());
+/// The hosts that may have workers.
+std::span<const Host> worker_hosts(std::span<const Host> groups, int shards, ShardHosts where) {
+  return where == ShardHosts::kDedicated ? groups.first(groups.size() - static_cast<std::size_t>(shards)) : groups;
+}
+
+int count_agents(std::span<const Host> groups) {
+  int agents = 0;
+  for (const Host& host : groups) agents += static_cast<int>(host.agents.size());
+  return agents;
+}
+
+void place_workers(std::span<const Host> groups, int workers, std::vector<AgentShare>& shares) {
+  const int agents = count_agents(groups);
   int place = 0;  // of the agent, when they are counted host by host
   int rank = 0;
   for (const Host& host : groups) {
@@ -42,7 +54,20 @@ void place_workers(const std::vector<Host>& groups, int workers, std::vector<Age
   }
 }
 
-void place_shards(const std::vector<Host>& groups, int shards, std::vector<AgentShare>& shares) {
+/// Workers come first on every host, so that the hosts without any are the last ones.
+std::span<const Host> hosts_in_use(std::span<const Host> groups, const std::vector<AgentShare>& shares) {
+  const auto is_idle = [&](const Host& host) { return shares[host.agents.front()].workers.empty(); };
+  const auto idle = std::ranges::find_if(groups, is_idle);
+  return groups.first(static_cast<std::size_t>(idle - groups.begin()));
+}
+
+std::span<const Host> shard_hosts(std::span<const Host> groups, int shards, ShardHosts where,
+                                  const std::vector<AgentShare>& shares) {
+  if (where == ShardHosts::kDedicated) return groups.last(static_cast<std::size_t>(shards));
+  return where == ShardHosts::kSpread ? groups : hosts_in_use(groups, shares);
+}
+
+void place_shards(std::span<const Host> groups, int shards, std::vector<AgentShare>& shares) {
   for (std::size_t shard = 0; shard < static_cast<std::size_t>(shards); ++shard) {
     const Host& host = groups[shard % groups.size()];
     const std::size_t round = shard / groups.size();
@@ -58,17 +83,45 @@ std::string ranks_text(const std::vector<WorkerSlot>& workers) {
 
 }  // namespace
 
-std::vector<AgentShare> place(const std::vector<std::string>& hosts, int workers, int shards) {
+std::vector<AgentShare> place(const std::vector<std::string>& hosts, int workers, int shards, ShardHosts where) {
   std::vector<AgentShare> shares;
   for (const std::string& host : hosts) shares.push_back({host, {}, {}});
   const auto groups = group_by_host(hosts);
-  place_workers(groups, workers, shares);
-  place_shards(groups, shards, shares);
+  place_workers(worker_hosts(groups, shards, where), workers, shares);
+  place_shards(shard_hosts(groups, shards, where, shares), shards, shares);
   return shares;
+}
+
+HostPlace host_place(const std::vector<AgentShare>& placement, int agent) {
+  const std::string& host = placement[static_cast<std::size_t>(agent)].host;
+  HostPlace place{-1, 0, 0, 0};
+  std::vector<std::string> seen;  // hosts with workers
+  for (std::size_t i = 0; i < placement.size(); ++i) {
+    const AgentShare& share = placement[i];
+    if (share.host == host && place.first_agent < 0) place.first_agent = static_cast<int>(i);
+    if (share.host == host) place.shards += static_cast<int>(share.shards.size());
+    if (share.workers.empty() || std::find(seen.begin(), seen.end(), share.host) != seen.end()) continue;
+    if (share.host == host) place.index = static_cast<int>(seen.size());
+    seen.push_back(share.host);
+  }
+  place.hosts = static_cast<int>(seen.size());
+  return place;
 }
 
 int count_hosts(const std::vector<std::string>& hosts) {
   return static_cast<int>(group_by_host(hosts).size());
+}
+
+int count_worker_agents(const std::vector<std::string>& hosts, int shards, ShardHosts where) {
+  const auto groups = group_by_host(hosts);
+  return count_agents(worker_hosts(groups, shards, where));
+}
+
+int default_shards(const std::vector<std::string>& hosts, int workers, ShardHosts where) {
+  if (where == ShardHosts::kSpread) return count_hosts(hosts);
+  if (where == ShardHosts::kDedicated) return count_hosts(hosts) / 2;
+  const auto groups = group_by_host(hosts);
+  return static_cast<int>(hosts_in_use(groups, place(hosts, workers, 0)).size());
 }
 
 std::vector<int> cores_of(const std::vector<int>& cores, int local_rank, int local_size, int shards_on_host) {

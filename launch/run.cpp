@@ -122,9 +122,7 @@ AgentSite Run::site() const {
   AgentSite site;
   site.index = world_.rank();
   site.share = plan_.placement[static_cast<std::size_t>(site.index)];
-  for (const AgentShare& share : plan_.placement) {
-    if (share.host == site.share.host) site.shards_on_host += static_cast<int>(share.shards.size());
-  }
+  site.host = host_place(plan_.placement, site.index);
   site.config = plan_.config;
   site.card = card_;
   site.secret = secret_;

@@ -6,12 +6,31 @@
 namespace tutti::launch {
 namespace {
 
-/// Shards that were asked for speak for ps; without any, and without a wish to have none, ps is what survives faults.
-std::string resolve_exchange(const RunConfig& config) {
+/// Shards that were asked for speak for ps; between hosts, without a wish to have none, it is what gives the bits of
+/// one process. On one host the workers find out themselves: they may have GPUs.
+std::string resolve_exchange(const RunConfig& config, int hosts) {
   if (config.exchange != "auto") return config.exchange;
   if (config.shards > 0) return "ps";
   if (config.workers == 1) return "local";
-  return config.shards == 0 ? "gloo" : "ps";
+  return hosts > 1 && config.shards != 0 ? "ps" : "auto";
+}
+
+ShardHosts shard_hosts(const RunConfig& config) {
+  if (config.placement == "dedicated") return ShardHosts::kDedicated;
+  return config.placement == "spread" ? ShardHosts::kSpread : ShardHosts::kColocated;
+}
+
+Result<> check_dedicated(const RunConfig& config, int hosts) {
+  if (config.exchange != "ps" || config.placement != "dedicated") return {};
+  if (hosts < 2) {
+    return fail(Errc::kConfig,
+                "placement = \"dedicated\" keeps hosts for shards only; found 1 host, expected 2 or more");
+  }
+  if (config.shards < hosts) return {};
+  return fail(Errc::kConfig,
+              fmt::format("placement = \"dedicated\" gives each shard a host of its own and leaves one or more to the "
+                          "workers; found shards = {} on {} hosts, expected at most {}",
+                          config.shards, hosts, hosts - 1));
 }
 
 Result<> check(const RunConfig& config) {
@@ -46,13 +65,17 @@ Result<> check(const RunConfig& config) {
 }  // namespace
 
 Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts) {
-  if (config.workers == 0) config.workers = static_cast<int>(hosts.size());
-  config.exchange = resolve_exchange(config);
+  const bool one_for_each_agent = config.workers == 0;
+  if (one_for_each_agent) config.workers = static_cast<int>(hosts.size());
+  config.exchange = resolve_exchange(config, count_hosts(hosts));
   // So that `exchange=gloo` on the command line is enough over a file that asks for shards.
   if (config.exchange != "ps") config.shards = 0;
-  if (config.shards < 0) config.shards = count_hosts(hosts);
+  const ShardHosts where = shard_hosts(config);
+  if (config.shards < 0) config.shards = default_shards(hosts, config.workers, where);
+  TUTTI_TRY(check_dedicated(config, count_hosts(hosts)));
   TUTTI_TRY(check(config));
-  auto placement = place(hosts, config.workers, config.shards);
+  if (one_for_each_agent) config.workers = count_worker_agents(hosts, config.shards, where);
+  auto placement = place(hosts, config.workers, config.shards, where);
   return RunPlan{std::move(config), std::move(placement)};
 }
 

@@ -24,9 +24,12 @@ struct Bootstrap {
   std::int32_t world_size = 1;  ///< workers
   std::int32_t local_rank = 0;  ///< among the workers of this host
   std::int32_t local_size = 1;
+  std::int32_t host_index = 0;  ///< among the hosts that have workers, in the order of their ranks
+  std::int32_t hosts = 1;
   std::uint32_t generation = 1;
   std::string host;
-  std::string address;  ///< of the interface the run was told to use
+  std::string address;      ///< of the interface the run was told to use
+  std::string host_memory;  ///< the keeper of this host's shared memory (common/host_memory.h)
   Endpoint coordinator;
   JobId job{};
   Secret secret;

@@ -17,14 +17,15 @@ namespace tutti {
 
 /// Meanings and limits of the keys stand in config_keys.cpp.
 struct RunConfig {
-  std::vector<std::string> program;  ///< the training program and its arguments
-  int workers = 0;                   ///< 0: one for each agent (and 1 when started alone)
-  int shards = -1;                   ///< -1: one for each host when the exchange is ps, none otherwise
-  std::string exchange = "auto";     ///< auto, local, ps, gloo, mpi, nccl
-  std::string launcher = "auto";     ///< auto, local, mpirun, slurm
-  std::vector<std::string> hosts;    ///< "node1", "node2:4": for mpirun
-  std::string interface;             ///< network interface or address; empty: loopback on one host, else the route's
-  std::string ports = "0";           ///< "0": any; "5000"; "5000-5100": of the coordinator and the servers
+  std::vector<std::string> program;     ///< the training program and its arguments
+  int workers = 0;                      ///< 0: one for each agent (and 1 when started alone)
+  int shards = -1;                      ///< -1: one for each host when the exchange is ps, none otherwise
+  std::string placement = "colocated";  ///< colocated, spread, dedicated: which hosts the shards go to
+  std::string exchange = "auto";        ///< auto, local, ps, gloo, mpi, nccl
+  std::string launcher = "auto";        ///< auto, local, mpirun, slurm
+  std::vector<std::string> hosts;       ///< "node1", "node2:4": for mpirun
+  std::string interface;                ///< network interface or address; empty: loopback on one host, else the route's
+  std::string ports = "0";              ///< "0": any; "5000"; "5000-5100": of the coordinator and the servers
   std::uint64_t seed = 0;
   double timeout_s = 30;  ///< every deadline derives from it
   std::uint64_t bucket_bytes_max = 8u << 20;
@@ -41,9 +42,9 @@ struct RunConfig {
   bool operator==(const RunConfig&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(program, workers, shards, exchange, launcher, hosts, interface, ports, seed, timeout_s, bucket_bytes_max,
-            bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic, log_dir, secret_file, trace,
-            progress_s);
+    archive(program, workers, shards, placement, exchange, launcher, hosts, interface, ports, seed, timeout_s,
+            bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic, log_dir,
+            secret_file, trace, progress_s);
   }
 };
 

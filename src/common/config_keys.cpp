@@ -15,11 +15,13 @@ constexpr double kLargestBlock = 1 << 30;  // what one frame carries
 constexpr double kOneDay = 86400;
 
 std::string check_exchange(std::string_view value) {
-  constexpr std::array<std::string_view, 6> available = {"auto", "local", "ps", "gloo", "mpi", "nccl"};
-  if (std::ranges::count(available, value) != 0) return "";
-  const std::string those = "auto, local, ps, gloo, mpi or nccl";
-  if (value == "shm") return "the exchange shm is not in this version: expected " + those;
-  return "expected " + those;
+  constexpr std::array<std::string_view, 7> available = {"auto", "local", "shm", "ps", "gloo", "mpi", "nccl"};
+  return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, shm, ps, gloo, mpi or nccl";
+}
+
+std::string check_placement(std::string_view value) {
+  constexpr std::array<std::string_view, 3> available = {"colocated", "spread", "dedicated"};
+  return std::ranges::count(available, value) != 0 ? "" : "expected colocated, spread or dedicated";
 }
 
 std::string check_launcher(std::string_view value) {
@@ -50,7 +52,9 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"program", "the training program and its arguments", &C::program},
     {"workers", "worker processes; 0: one for each agent", &C::workers, 0, kManyProcesses},
     {"shards", "parameter servers; -1: one for each host if the exchange is ps", &C::shards, -1, kManyProcesses},
-    {"exchange", "auto, local, ps, gloo, mpi or nccl", &C::exchange, 0, 0, check_exchange},
+    {"placement", "of shards: colocated (on hosts with workers), spread (on all) or dedicated (apart from workers)",
+     &C::placement, 0, 0, check_placement},
+    {"exchange", "auto, local, shm, ps, gloo, mpi or nccl", &C::exchange, 0, 0, check_exchange},
     {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_launcher},
     {"hosts", "for mpirun: node1, node2:4", &C::hosts, 0, 0, check_host, ','},
     {"interface", "network interface or address to use; empty: loopback on one host", &C::interface},

@@ -17,8 +17,9 @@ namespace tutti {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x676573'6974747574;  // "tuttiseg" in memory
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::uint32_t kOneMark = 1u << 8;
+constexpr int kClaimBits = 24;
 constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kPage = 4096;
 
@@ -40,12 +41,13 @@ std::size_t row_bytes(const SegmentShape& shape) {
 }
 
 struct Layout {
-  std::size_t ready, done, data, total;
+  std::size_t ready, work, done, data, total;
 };
 Layout layout_of(const SegmentShape& shape, std::size_t header_bytes) {
   Layout layout{};
   layout.ready = rounded_up(header_bytes, kCacheLine);
-  layout.done = layout.ready + shape.ranks * row_bytes(shape);
+  layout.work = layout.ready + shape.ranks * row_bytes(shape);
+  layout.done = layout.work + shape.buckets * kCacheLine;
   layout.data = rounded_up(layout.done + shape.blocks * sizeof(std::uint64_t), kPage);
   layout.total = layout.data + shape.data_bytes;
   return layout;
@@ -71,6 +73,12 @@ struct Segment::Header {
   alignas(kCacheLine) std::uint32_t word;
   std::uint32_t waiters;  // never too low; too high after a waiter was killed, which costs a system call for each mark
   std::uint32_t generation;
+};
+
+/// A bucket's blocks, in a cache line of their own.
+struct Segment::Work {
+  alignas(kCacheLine) std::uint64_t claimed;  // the round, then in kClaimBits how many of its blocks are taken
+  std::uint64_t finished;                     // blocks of all rounds
 };
 
 Result<Segment> Segment::create(const SegmentShape& shape, std::uint32_t generation) {
@@ -111,6 +119,7 @@ Segment::Segment(SharedMemory memory, const SegmentShape& shape) : memory_(std::
   std::byte* base = memory_.bytes().data();
   header_ = reinterpret_cast<Header*>(base);
   ready_ = reinterpret_cast<std::uint64_t*>(base + layout.ready);
+  work_ = reinterpret_cast<Work*>(base + layout.work);
   done_ = reinterpret_cast<std::uint64_t*>(base + layout.done);
   data_ = memory_.bytes().subspan(layout.data);
 }
@@ -134,8 +143,12 @@ std::uint64_t& Segment::done_mark(std::uint64_t block) const noexcept {
   return done_[block];
 }
 
-void Segment::set_ready(std::uint32_t rank, std::uint32_t bucket, std::uint64_t step) noexcept {
+void Segment::mark_ready(std::uint32_t rank, std::uint32_t bucket, std::uint64_t step) noexcept {
   atomic(ready_mark(rank, bucket)).store(step, std::memory_order_release);
+}
+
+void Segment::set_ready(std::uint32_t rank, std::uint32_t bucket, std::uint64_t step) noexcept {
+  mark_ready(rank, bucket, step);
   wake_all();
 }
 
@@ -145,11 +158,37 @@ std::uint64_t Segment::ready(std::uint32_t rank, std::uint32_t bucket) const noe
 
 void Segment::set_done(std::uint64_t block, std::uint64_t step) noexcept {
   atomic(done_mark(block)).store(step, std::memory_order_release);
-  wake_all();
 }
 
 std::uint64_t Segment::done(std::uint64_t block) const noexcept {
   return atomic(done_mark(block)).load(std::memory_order_acquire);
+}
+
+Segment::Work& Segment::work(std::uint32_t bucket) const noexcept {
+  TUTTI_ASSERT(bucket < shape_.buckets, "a bucket within the segment's shape");
+  return work_[bucket];
+}
+
+std::optional<std::uint32_t> Segment::claim(std::uint32_t bucket, std::uint64_t round, std::uint32_t blocks) noexcept {
+  constexpr std::uint64_t kTaken = (std::uint64_t{1} << kClaimBits) - 1;
+  TUTTI_ASSERT(blocks <= kTaken, "a bucket's blocks can be counted");
+  const auto claimed = atomic(work(bucket).claimed);
+  std::uint64_t seen = claimed.load(std::memory_order_relaxed), next = 0;
+  do {
+    if (seen >> kClaimBits > round) return std::nullopt;
+    const std::uint64_t begun = seen >> kClaimBits == round ? seen : round << kClaimBits;
+    if ((begun & kTaken) >= blocks) return std::nullopt;
+    next = begun + 1;
+  } while (!claimed.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_relaxed));
+  return static_cast<std::uint32_t>((next & kTaken) - 1);
+}
+
+std::uint64_t Segment::finish(std::uint32_t bucket) noexcept {
+  return atomic(work(bucket).finished).fetch_add(1, std::memory_order_acq_rel) + 1;
+}
+
+std::uint64_t Segment::finished(std::uint32_t bucket) const noexcept {
+  return atomic(work(bucket).finished).load(std::memory_order_acquire);
 }
 
 std::uint32_t Segment::word() const noexcept {

@@ -32,7 +32,9 @@ inline float float_from_float16(std::uint16_t bits) noexcept {
   const std::uint32_t magnitude = bits & 0x7fffu;
   constexpr std::uint32_t rebias = (127u - 15u) << 23;
   const std::uint32_t normal = (magnitude << 13) + rebias;
-  const std::uint32_t infinite = normal + rebias;  // the largest exponent of the one is the largest of the other
+  // The largest exponent of the one is the largest of the other. A signalling NaN becomes a quiet one, as it does in
+  // every operation of the processor.
+  const std::uint32_t infinite = (normal + rebias) | select(magnitude > 0x7c00u, 0x00400000u, 0);
   // A subnormal is an integer times 2^-24: exact in float32.
   const auto subnormal =
       std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);

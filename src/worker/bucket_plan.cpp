@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
+
+#include "common/assert.h"
 
 namespace tutti::worker {
 namespace {
@@ -53,18 +56,29 @@ Bucket lay_out(const Group& group, const std::vector<PlannedParameter>& paramete
 
 }  // namespace
 
-std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters, const BucketLimits& limits) {
+std::vector<std::uint32_t> reverse_order(std::size_t parameters) {
+  std::vector<std::uint32_t> order(parameters);
+  std::iota(order.rbegin(), order.rend(), 0u);
+  return order;
+}
+
+std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters,
+                                 const std::vector<std::uint32_t>& ready_order, const BucketLimits& limits) {
+  TUTTI_ASSERT(ready_order.size() == parameters.size(), "every parameter is ready once");
   std::map<std::pair<int, DType>, std::vector<std::uint32_t>> kinds;
-  for (std::size_t i = parameters.size(); i-- > 0;) {
-    kinds[{parameters[i].device, parameters[i].dtype}].push_back(static_cast<std::uint32_t>(i));
+  std::vector<std::size_t> place(parameters.size());  // of each parameter in the order
+  for (std::size_t i = 0; i < ready_order.size(); ++i) {
+    const PlannedParameter& parameter = parameters[ready_order[i]];
+    kinds[{parameter.device, parameter.dtype}].push_back(ready_order[i]);
+    place[ready_order[i]] = i;
   }
   std::vector<Bucket> buckets;
   for (const auto& [kind, ready] : kinds) {
     for (const Group& group : cut(ready, parameters, limits)) buckets.push_back(lay_out(group, parameters));
   }
-  // A bucket is full when its last entry is: the entry of the lowest index, since indices are taken downwards.
-  std::stable_sort(buckets.begin(), buckets.end(), [](const Bucket& a, const Bucket& b) {
-    return a.entries.back().parameter > b.entries.back().parameter;
+  // A bucket is full when its last entry is.
+  std::stable_sort(buckets.begin(), buckets.end(), [&](const Bucket& a, const Bucket& b) {
+    return place[a.entries.back().parameter] < place[b.entries.back().parameter];
   });
   return buckets;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which parameter lies where in which bucket. Parameters are taken in reverse order, which is about the order in which
-// backward finishes them; a bucket holds one dtype on one device. The first bucket is small, so that the exchange
-// starts early, and so is the last, since nothing hides what comes after backward. Thread safety: values.
+// Which parameter lies where in which bucket. Parameters are taken in the order in which backward finishes them: the
+// reverse of their own at first, then the one that was measured. A bucket holds one dtype on one device. The first
+// bucket is small, so that the exchange starts early, and so is the last, since nothing hides what comes after
+// backward. Thread safety: values.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,12 @@ struct BucketLimits {
   std::uint64_t bytes_edge = 1u << 20;  ///< of the first and of the last bucket
 };
 
+/// The order to begin with: the last parameter is ready first.
+std::vector<std::uint32_t> reverse_order(std::size_t parameters);
+
 /// Every parameter is in exactly one bucket; buckets are in the order in which they are expected to be full. A
-/// parameter above the limit has a bucket of its own.
-std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters, const BucketLimits& limits);
+/// parameter above the limit has a bucket of its own. REQUIRES: `ready_order` holds each parameter's index once.
+std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters,
+                                 const std::vector<std::uint32_t>& ready_order, const BucketLimits& limits);
 
 }  // namespace tutti::worker

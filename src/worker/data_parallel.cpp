@@ -7,8 +7,11 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <functional>
+#include <span>
 #include <unordered_set>
 
+#include "common/bounded_archive.h"
 #include "tutti/error.h"
 #include "tutti/version.h"
 #include "worker/checkpoint.h"
@@ -158,6 +161,26 @@ void DataParallelImpl::adopt_rank_0() {
   if (options_.ignore().empty()) check_same_hash(session_, state().model_hash());
 }
 
+/// Rank 0's order goes through the run's store, so that models whose backwards end in another order on some rank do not
+/// wait for each other.
+Result<std::vector<std::uint32_t>> DataParallelImpl::agree_on_order(std::vector<std::uint32_t> measured,
+                                                                    Deadline deadline) {
+  const std::string key = fmt::format("ready-order/{}/{}", session_.member()->generation(), object_);
+  if (session_.identity().rank == 0) {
+    TUTTI_TRY(session_.member()->set(key, encode(measured)));
+    return measured;
+  }
+  auto told = session_.member()->get(key, deadline);
+  TUTTI_TRY(told);
+  auto order = decode<std::vector<std::uint32_t>>(std::as_bytes(std::span(*told)));
+  TUTTI_TRY(order);
+  std::vector<std::uint32_t> sorted = *order, each = reverse_order(measured.size());
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  if (sorted == each) return order;
+  return fail(Errc::kProtocol, fmt::format("rank 0's order of {} parameters names other ones than the {} of model {}",
+                                           order->size(), measured.size(), object_));
+}
+
 void DataParallelImpl::make_reducer() {
   const RunConfig& config = session_.config();
   ReducerOptions options;
@@ -169,6 +192,9 @@ void DataParallelImpl::make_reducer() {
   options.limits = {or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max),
                     or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first)};
   options.overlap = options_.overlap();
+  options.agree_on_order = [this](std::vector<std::uint32_t> measured, Deadline deadline) {
+    return agree_on_order(std::move(measured), deadline);
+  };
   reducer_ = std::make_unique<Reducer>(trained_parameters(), followed_buffers(), *exchange_, session_.backward_scope(),
                                        std::move(options), session_.events(), session_.clock(), session_.logger());
   session_.check(reducer_->open(session_.deadline()));

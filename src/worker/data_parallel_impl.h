@@ -80,6 +80,7 @@ class DataParallelImpl {
   void agree();
   void adopt_rank_0();
   void make_reducer();
+  Result<std::vector<std::uint32_t>> agree_on_order(std::vector<std::uint32_t> measured, Deadline deadline);
   void check_frozen() const;
 
   SessionImpl& session_;

@@ -26,6 +26,24 @@ struct Introduction {
   }
 };
 
+/// Where this rank stands on its host and its host among all, from every rank's host. Returns the host's first rank.
+int find_place(Identity& identity, const std::vector<std::string>& hosts) {
+  identity.local_size = 0;
+  std::vector<std::string> seen;
+  int first = -1;
+  for (int rank = 0; rank < identity.world_size; ++rank) {
+    const std::string& host = hosts[static_cast<std::size_t>(rank)];
+    if (std::ranges::find(seen, host) == seen.end()) seen.push_back(host);
+    if (host != identity.host) continue;
+    if (first < 0) first = rank;
+    if (rank == identity.rank) identity.local_rank = identity.local_size;
+    ++identity.local_size;
+  }
+  identity.host_index = static_cast<int>(std::ranges::find(seen, identity.host) - seen.begin());
+  identity.hosts = static_cast<int>(seen.size());
+  return first;
+}
+
 /// Where MPI's own network is not trusted, the secret is in a file instead.
 Result<Secret> secret_of(const Introduction& introduction, const RunConfig& config) {
   if (!config.secret_file.empty()) return Secret::from_file(config.secret_file);
@@ -68,8 +86,8 @@ Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger
   const Deadline deadline = clock.now() + from_seconds(meeting.config.timeout_s);
   auto hosts = meeting.mpi->all_gather(meeting.identity.host, deadline);
   TUTTI_TRY(hosts);
-  const bool one_host =
-      std::all_of(hosts->begin(), hosts->end(), [&](const std::string& host) { return host == hosts->front(); });
+  const int first_on_host = find_place(meeting.identity, *hosts);
+  const bool one_host = meeting.identity.hosts == 1;
 
   std::string bytes;
   if (meeting.mpi->rank() == 0) {
@@ -89,6 +107,12 @@ Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger
   TUTTI_TRY(secret);
   meeting.secret = *secret;
   meeting.job = introduction->job;
+  meeting.identity.host_memory = keeper_name(meeting.job, first_on_host);
+  if (meeting.identity.rank == first_on_host) {
+    auto keeper = SegmentKeeper::start(*meeting.loop, meeting.identity.host_memory, log);
+    TUTTI_TRY(keeper);
+    meeting.keeper = std::move(*keeper);
+  }
   return Endpoint{introduction->host, introduction->port};
 }
 

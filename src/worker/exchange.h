@@ -37,15 +37,18 @@ struct ExchangeId {
   std::uint16_t index = 0;
 };
 
+/// A bucket's bytes, which stay as long as somebody holds them: longer than the exchange that they belong to.
+using BucketMemory = std::shared_ptr<std::byte>;
+
 class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual ExchangeTraits traits() const noexcept = 0;
-  /// Where the buckets of `plan` should lie: memory of the exchange's own, one address for each bucket, which stays
-  /// until the next place() but one and holds zeros; empty where the caller's memory will do as well. Collective.
-  virtual Result<std::vector<std::byte*>> place(const ExchangePlan& plan, Deadline deadline) {
+  /// Where the buckets of `plan` should lie: memory of the exchange's own, one piece for each bucket, which holds
+  /// zeros; empty where the caller's memory will do as well. Collective; comes before the open() of the same plan.
+  virtual Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) {
     (void)plan, (void)deadline;
-    return std::vector<std::byte*>();
+    return std::vector<BucketMemory>();
   }
   /// Collective. Agrees on `plan` with the other side; its memory must outlive the Exchange or the next open().
   virtual Result<> open(ExchangePlan plan, Deadline deadline) = 0;

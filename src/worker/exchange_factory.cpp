@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <thread>
 
 #include "ps/client.h"
 #include "worker/exchange_gloo.h"
 #include "worker/exchange_ps.h"
+#include "worker/exchange_shm.h"
 #include "worker/session_impl.h"
 #ifdef TUTTI_WITH_MPI
 #include "worker/exchange_mpi.h"
@@ -22,12 +24,23 @@ namespace {
 std::string by_default(const RunConfig& config, const Identity& identity, bool on_gpu) {
   if (identity.world_size == 1) return "local";
   if (on_gpu) return "nccl";
-  if (identity.way == Way::kEmbedded) return "mpi";
-  return config.shards > 0 ? "ps" : "gloo";
+  if (config.shards > 0) return "ps";
+  if (identity.hosts == 1) return "shm";
+  return identity.way == Way::kEmbedded ? "mpi" : "gloo";
 }
 
 Failure cannot(std::string_view exchange, std::string_view why) {
   return fail(Errc::kConfig, fmt::format("exchange = \"{}\": {}", exchange, why));
+}
+
+ShmOptions shm_options(SessionImpl& session) {
+  const Identity& identity = session.identity();
+  ShmOptions options;
+  options.keeper = identity.host_memory;
+  options.team = {static_cast<std::uint32_t>(identity.local_rank), static_cast<std::uint32_t>(identity.local_size)};
+  options.host = identity.host;
+  options.has_cores = identity.local_size <= static_cast<int>(std::thread::hardware_concurrency());
+  return options;
 }
 
 }  // namespace
@@ -43,6 +56,9 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
   if (name == "ps" && config.shards < 1) return cannot(name, "shards is 0");
   if (name == "mpi" && identity.way != Way::kEmbedded)
     return cannot(name, "workers of `tutti run` are no MPI ranks; use ps or gloo, or mpirun ./train");
+  if (name == "shm" && identity.hosts > 1)
+    return cannot(name, fmt::format("the ranks are on {} hosts, which share no memory", identity.hosts));
+  if (name == "shm" && on_gpu) return cannot(name, "gradients lie on GPUs; use nccl");
 #ifndef TUTTI_WITH_MPI
   if (name == "mpi") return cannot(name, "tutti was built without MPI");
 #endif
@@ -55,6 +71,8 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
 Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
   const std::string_view name = session.exchange_name();
   if (name == "ps") return make_ps_exchange(session.shards());
+  if (name == "shm")
+    return std::unique_ptr<Exchange>(std::make_unique<ShmExchange>(shm_options(session), session.clock()));
 #ifdef TUTTI_WITH_MPI
   if (name == "mpi") return make_mpi_exchange(*session.mpi());
 #endif

@@ -44,14 +44,23 @@ at::ScalarType scalar_type_of(DType dtype) {
       ->scalar;
 }
 
-GradientBuckets::GradientBuckets(std::vector<Bucket> plan, const std::vector<at::Tensor>& parameters)
+// Zeros, for the padding between gradients is exchanged with them.
+at::Tensor flat_tensor(std::uint64_t elements, const at::TensorOptions& kind, const BucketMemory& memory) {
+  const auto size = static_cast<std::int64_t>(elements);
+  if (memory == nullptr) return at::zeros({size}, kind);
+  return at::from_blob(
+      memory.get(), {size}, [memory](void*) {}, kind);
+}
+
+GradientBuckets::GradientBuckets(std::vector<Bucket> plan, const std::vector<at::Tensor>& parameters,
+                                 std::span<const BucketMemory> memory)
     : plan_(std::move(plan)), gradients_(parameters.size()), bucket_of_(parameters.size()) {
   const at::NoGradGuard no_grad;
   for (std::size_t b = 0; b < plan_.size(); ++b) {
     const Bucket& bucket = plan_[b];
     const at::Tensor& like = parameters[bucket.entries.front().parameter];
-    // Zeros, for the padding between gradients is exchanged with them.
-    flat_.push_back(at::zeros({static_cast<std::int64_t>(bucket.elements)}, like.options().requires_grad(false)));
+    flat_.push_back(
+        flat_tensor(bucket.elements, like.options().requires_grad(false), b < memory.size() ? memory[b] : nullptr));
     for (const BucketEntry& entry : bucket.entries) {
       const at::Tensor& parameter = parameters[entry.parameter];
       const bool dense = parameter.is_non_overlapping_and_dense();
@@ -108,6 +117,12 @@ BufferBuckets::BufferBuckets(std::vector<at::Tensor> buffers) {
     elements[bucket] += buffer.numel();
   }
   for (std::size_t b = 0; b < options.size(); ++b) flat_.push_back(at::zeros({elements[b]}, options[b]));
+}
+
+void BufferBuckets::move_to(std::span<const BucketMemory> memory) {
+  for (std::size_t b = 0; b < memory.size(); ++b) {
+    flat_[b] = flat_tensor(static_cast<std::uint64_t>(flat_[b].numel()), flat_[b].options(), memory[b]);
+  }
 }
 
 BucketSpec BufferBuckets::spec(std::size_t bucket) const {

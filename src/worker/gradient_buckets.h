@@ -6,10 +6,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "common/dtype.h"
 #include "worker/bucket_plan.h"
+#include "worker/exchange.h"
 
 namespace tutti::worker {
 
@@ -18,12 +21,16 @@ namespace tutti::worker {
 DType dtype_of(const at::Tensor& tensor, const std::string& what);
 at::ScalarType scalar_type_of(DType dtype);
 
+/// `elements` zeros of the kind of `like`, over `memory` where there is some. The tensor holds the memory.
+at::Tensor flat_tensor(std::uint64_t elements, const at::TensorOptions& kind, const BucketMemory& memory);
+
 /// The buckets of a plan, and each parameter's gradient in them: a tensor over the bucket's storage with the
 /// parameter's sizes and strides.
 class GradientBuckets {
  public:
-  /// `parameters` in the order the plan counts them in.
-  GradientBuckets(std::vector<Bucket> plan, const std::vector<at::Tensor>& parameters);
+  /// `parameters` in the order the plan counts them in; `memory` of each bucket, zeros, or fewer: LibTorch's then.
+  GradientBuckets(std::vector<Bucket> plan, const std::vector<at::Tensor>& parameters,
+                  std::span<const BucketMemory> memory);
 
   std::size_t size() const noexcept { return plan_.size(); }
   const Bucket& plan(std::size_t bucket) const { return plan_[bucket]; }
@@ -51,6 +58,8 @@ class BufferBuckets {
   explicit BufferBuckets(std::vector<at::Tensor> buffers);
 
   std::size_t size() const noexcept { return flat_.size(); }
+  /// Moves the flat copies to `memory`, one piece for each of them.
+  void move_to(std::span<const BucketMemory> memory);
   BucketSpec spec(std::size_t bucket) const;
   std::byte* memory(std::size_t bucket) const;
   /// Model to flat copies.

@@ -45,21 +45,18 @@ class Reducer::Hook final : public torch::autograd::PostAccumulateGradHook {
 
 Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> buffers, Exchange& exchange,
                  BackwardScope& scope, ReducerOptions options, EventSink& events, const Clock& clock, Logger log)
-    : buckets_(plan_buckets(to_plan(parameters), options.limits), tensors_of(parameters)),
-      buffers_(tensors_of(buffers)),
+    : planned_(to_plan(parameters)),
+      tensors_(tensors_of(parameters)),
       exchange_(exchange),
       scope_(scope),
       options_(std::move(options)),
       events_(events),
       clock_(clock),
       log_(std::move(log)),
-      missing_(buckets_.size()),
-      presence_(parameters.size()) {
-  for (std::size_t p = 0; p < parameters.size(); ++p) {
-    auto& [name, tensor] = parameters[p];
-    parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), buckets_.bucket_of(p), false, false});
+      buffers_(tensors_of(buffers)) {
+  for (auto& [name, tensor] : parameters) {
+    parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), 0, false, false});
   }
-  reset();
   set_hooks();
 }
 
@@ -87,17 +84,60 @@ void Reducer::remove_hooks() noexcept {
 }
 
 Result<> Reducer::open(Deadline deadline) {
-  ExchangePlan plan{options_.object, 0, {}, {}};
-  const auto add = [&plan](const BucketSpec& spec, std::byte* memory) {
-    plan.buckets.push_back(spec);
-    plan.memory.push_back(memory);
-  };
-  for (std::size_t b = 0; b < buckets_.size(); ++b) {
-    add({buckets_.plan(b).dtype, options_.reduction, buckets_.plan(b).elements}, buckets_.memory(b));
-  }
-  add({DType::kFloat32, Reduction::kSum, presence_.size()}, reinterpret_cast<std::byte*>(presence_.data()));
-  for (std::size_t b = 0; b < buffers_.size(); ++b) add(buffers_.spec(b), buffers_.memory(b));
+  return lay_out(reverse_order(parameters_.size()), deadline);
+}
+
+ExchangePlan Reducer::describe(const std::vector<Bucket>& buckets) const {
+  ExchangePlan plan{options_.object, plans_, {}, {}};
+  for (const Bucket& bucket : buckets) plan.buckets.push_back({bucket.dtype, options_.reduction, bucket.elements});
+  plan.buckets.push_back({DType::kFloat32, Reduction::kSum, parameters_.size()});
+  for (std::size_t b = 0; b < buffers_.size(); ++b) plan.buckets.push_back(buffers_.spec(b));
+  return plan;
+}
+
+Result<> Reducer::lay_out(const std::vector<std::uint32_t>& ready_order, Deadline deadline) {
+  std::vector<Bucket> buckets = plan_buckets(planned_, ready_order, options_.limits);
+  const std::size_t count = buckets.size();
+  ExchangePlan plan = describe(buckets);
+  auto places = exchange_.place(plan, deadline);
+  TUTTI_TRY(places);
+  if (places->empty()) places->resize(plan.buckets.size());  // LibTorch's own memory will do
+
+  auto laid_out = std::make_unique<GradientBuckets>(std::move(buckets), tensors_, std::span(*places).first(count));
+  if (buckets_) move_gradients(*laid_out);
+  buckets_ = std::move(laid_out);
+  presence_ = flat_tensor(parameters_.size(), at::kFloat, (*places)[count]);
+  buffers_.move_to(std::span(*places).subspan(count + 1));
+  for (std::size_t b = 0; b < count; ++b) plan.memory.push_back(buckets_->memory(b));
+  plan.memory.push_back(static_cast<std::byte*>(presence_.mutable_data_ptr()));
+  for (std::size_t b = 0; b < buffers_.size(); ++b) plan.memory.push_back(buffers_.memory(b));
+
+  for (std::size_t p = 0; p < parameters_.size(); ++p) parameters_[p].bucket = buckets_->bucket_of(p);
+  missing_.resize(count);
+  ++plans_;
+  reset();
   return exchange_.open(std::move(plan), deadline);
+}
+
+void Reducer::move_gradients(GradientBuckets& to) {
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    at::Tensor& gradient = tensors_[p].mutable_grad();
+    if (!gradient.is_same(buckets_->gradient(p))) continue;
+    to.take(p, gradient);
+    gradient = to.gradient(p);
+  }
+}
+
+Result<> Reducer::lay_out_anew(Deadline deadline) {
+  std::vector<bool> came(parameters_.size(), false);
+  for (const std::uint32_t p : measured_) came[p] = true;
+  for (const std::uint32_t p : reverse_order(parameters_.size())) {
+    if (!came[p]) measured_.push_back(p);
+  }
+  auto agreed = options_.agree_on_order(std::move(measured_), deadline);
+  TUTTI_TRY(agreed);
+  if (*agreed == reverse_order(parameters_.size())) return {};
+  return lay_out(*agreed, deadline);
 }
 
 void Reducer::begin_step(std::uint64_t step) noexcept {
@@ -125,13 +165,14 @@ void Reducer::on_gradient(std::size_t p) {
         "both inside and outside a checkpointed part; construct DataParallel with overlap(false)",
         parameter.name));
   }
+  if (exchanges_ == 0 && !parameter.ready) measured_.push_back(static_cast<std::uint32_t>(p));
   put_into_bucket(p);
   start_ready_buckets();
   if (auto polled = exchange_.poll(); !polled && !failure_) failure_ = polled.error();
 }
 
 void Reducer::check_unchanged(const Parameter& parameter) const {
-  const at::Tensor& planned = buckets_.gradient(static_cast<std::size_t>(&parameter - parameters_.data()));
+  const at::Tensor& planned = buckets_->gradient(static_cast<std::size_t>(&parameter - parameters_.data()));
   const at::Tensor& tensor = parameter.tensor;
   if (tensor.const_data_ptr() == parameter.data && tensor.scalar_type() == planned.scalar_type() &&
       tensor.device() == planned.device()) {
@@ -148,11 +189,11 @@ void Reducer::check_unchanged(const Parameter& parameter) const {
 void Reducer::put_into_bucket(std::size_t p) {
   Parameter& parameter = parameters_[p];
   at::Tensor& gradient = parameter.tensor.mutable_grad();
-  if (!gradient.is_same(buckets_.gradient(p))) {
-    buckets_.take(p, gradient);
-    gradient = buckets_.gradient(p);
+  if (!gradient.is_same(buckets_->gradient(p))) {
+    buckets_->take(p, gradient);
+    gradient = buckets_->gradient(p);
   }
-  presence_[p] = 1;
+  presence()[p] = 1;
   if (std::exchange(parameter.ready, true)) return;
   if (--missing_[parameter.bucket] == 0) record(EventKind::kBucketReady, parameter.bucket);
 }
@@ -176,8 +217,8 @@ void Reducer::collect_the_rest() {
       put_into_bucket(p);
       continue;
     }
-    buckets_.take_nothing(p);
-    presence_[p] = 0;
+    buckets_->take_nothing(p);
+    presence()[p] = 0;
     parameter.ready = true;
     --missing_[parameter.bucket];
   }
@@ -187,17 +228,18 @@ Result<> Reducer::finish(Deadline deadline) {
   record(EventKind::kBackwardLastHook);
   collect_the_rest();
   buffers_.gather();
-  const auto all = static_cast<std::uint32_t>(buckets_.size() + 1 + buffers_.size());
+  const auto all = static_cast<std::uint32_t>(buckets_->size() + 1 + buffers_.size());
   while (next_to_start_ < all) start_bucket(next_to_start_++);
   if (failure_) return *failure_;
   TUTTI_TRY(exchange_.finish(deadline));
   adopt_results();
-  record(EventKind::kExchangeDone, 0, buckets_.bytes());
+  record(EventKind::kExchangeDone, 0, buckets_->bytes());
   ++exchanges_;
   if (stepped_by_iteration_)
     ++id_.index;
   else
     ++id_.step;
+  if (exchanges_ == 1 && options_.agree_on_order) TUTTI_TRY(lay_out_anew(deadline));
   reset();
   return {};
 }
@@ -207,10 +249,10 @@ void Reducer::adopt_results() {
     Parameter& parameter = parameters_[p];
     at::Tensor& gradient = parameter.tensor.mutable_grad();
     const bool ours = gradient.defined();
-    if (presence_[p] == 0) {
+    if (presence()[p] == 0) {
       gradient.reset();
     } else if (!ours) {
-      gradient = buckets_.gradient(p);
+      gradient = buckets_->gradient(p);
       if (!std::exchange(parameter.told_missing, true)) {
         log_.warning(
             "{}: parameter \"{}\" got no gradient on rank {} at step {}, but on another rank: it counts as zeros",
@@ -223,11 +265,12 @@ void Reducer::adopt_results() {
 
 bool Reducer::reset() noexcept {
   const bool part_was_sent = next_to_start_ > 0;
-  for (std::size_t b = 0; b < buckets_.size(); ++b)
-    missing_[b] = static_cast<std::uint32_t>(buckets_.plan(b).entries.size());
+  for (std::size_t b = 0; b < buckets_->size(); ++b)
+    missing_[b] = static_cast<std::uint32_t>(buckets_->plan(b).entries.size());
   for (Parameter& parameter : parameters_) parameter.ready = false;
   next_to_start_ = 0;
   active_ = false;
+  measured_.clear();
   failure_.reset();
   return part_was_sent;
 }

@@ -4,6 +4,9 @@
 // parameter -> its hook puts the gradient into its bucket -> a full bucket starts its exchange -> at the end of
 // backward the rest starts and all is waited for.
 //
+// The first exchange is laid out by the reverse order of the parameters; after it the buckets are laid out anew, once,
+// by the order in which rank 0 saw the gradients come.
+//
 // A parameter without a gradient on this rank contributes -0.0, the one number that changes no sum, not even in the
 // sign of a zero. Which parameters had a gradient anywhere travels as one more bucket of one number each; one that
 // nobody had stays undefined. Thread safety: the thread that calls backward; another one inside at the same time is an
@@ -14,6 +17,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,13 +32,17 @@ namespace tutti::worker {
 
 class BackwardScope;
 
+/// Given the order in which this rank's gradients came, returns rank 0's. Collective.
+using AgreeOnOrder = std::function<Result<std::vector<std::uint32_t>>(std::vector<std::uint32_t>, Deadline)>;
+
 struct ReducerOptions {
   std::string name;  ///< "model 0", for messages
   std::uint32_t object = 0;
   int rank = 0, world_size = 1;
   Reduction reduction = Reduction::kAverage;
   BucketLimits limits;
-  bool overlap = true;  ///< false: every bucket starts at the end of backward
+  bool overlap = true;          ///< false: every bucket starts at the end of backward
+  AgreeOnOrder agree_on_order;  ///< null: the buckets stay as they are
 };
 
 /// A tensor of the model, by its dotted name.
@@ -54,7 +62,7 @@ class Reducer {
   Reducer(const Reducer&) = delete;
   Reducer& operator=(const Reducer&) = delete;
 
-  /// Tells the other side the plan. Collective.
+  /// Lays the buckets out and tells the other side. Collective.
   Result<> open(Deadline deadline);
   /// Whether backwards exchange (no_sync: false).
   void set_exchanging(bool exchanging) noexcept { exchanging_ = exchanging; }
@@ -65,7 +73,7 @@ class Reducer {
   std::uint32_t object() const noexcept { return options_.object; }
   /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
   void accept_moved_parameters();
-  std::uint64_t gradient_bytes() const noexcept { return buckets_.bytes(); }
+  std::uint64_t gradient_bytes() const noexcept { return buckets_ ? buckets_->bytes() : 0; }
 
   // --- called by the hooks and the scope
   void on_gradient(std::size_t parameter);
@@ -85,6 +93,12 @@ class Reducer {
   };
   class Hook;
 
+  Result<> lay_out(const std::vector<std::uint32_t>& ready_order, Deadline deadline);
+  ExchangePlan describe(const std::vector<Bucket>& buckets) const;
+  void move_gradients(GradientBuckets& to);
+  /// By the order that was measured in the first exchange.
+  Result<> lay_out_anew(Deadline deadline);
+
   void set_hooks();
   void remove_hooks() noexcept;
   void check_unchanged(const Parameter& parameter) const;
@@ -93,12 +107,12 @@ class Reducer {
   void start_bucket(std::uint32_t bucket);
   void collect_the_rest();
   void adopt_results();
+  float* presence() const { return static_cast<float*>(presence_.mutable_data_ptr()); }
   void record(EventKind kind, std::uint32_t bucket = 0, std::uint64_t bytes = 0) const noexcept;
 
   // constant after construction
-  std::vector<Parameter> parameters_;
-  GradientBuckets buckets_;
-  BufferBuckets buffers_;
+  std::vector<PlannedParameter> planned_;
+  std::vector<at::Tensor> tensors_;  ///< the parameters
   Exchange& exchange_;
   BackwardScope& scope_;
   const ReducerOptions options_;
@@ -107,8 +121,13 @@ class Reducer {
   const Logger log_;
 
   // owned by the thread that calls backward
-  std::vector<std::uint32_t> missing_;  ///< by bucket: entries not yet in it
-  std::vector<float> presence_;         ///< by parameter: 1 where this rank has a gradient; its own bucket
+  std::vector<Parameter> parameters_;
+  std::uint32_t plans_ = 0;  ///< that were made so far
+  std::unique_ptr<GradientBuckets> buckets_;
+  BufferBuckets buffers_;
+  at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; its own bucket
+  std::vector<std::uint32_t> missing_;   ///< by bucket: entries not yet in it
+  std::vector<std::uint32_t> measured_;  ///< parameters in the order in which the first exchange's gradients came
   std::uint32_t next_to_start_ = 0;
   bool active_ = false;  ///< between the first hook of an exchanging backward and its end
   bool exchanging_ = true;

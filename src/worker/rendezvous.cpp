@@ -49,8 +49,16 @@ Result<Rendezvous> meet_managed(const Environment& environment, Logger& log) {
   auto bootstrap = read_bootstrap(fd);
   if (!bootstrap) return std::move(bootstrap).error().wrap("TUTTI_FD=" + text + " is no descriptor of an agent's");
   Rendezvous meeting;
-  meeting.identity = {Way::kManaged,         bootstrap->rank, bootstrap->world_size, bootstrap->local_rank,
-                      bootstrap->local_size, bootstrap->host, bootstrap->address};
+  meeting.identity = {.way = Way::kManaged,
+                      .rank = bootstrap->rank,
+                      .world_size = bootstrap->world_size,
+                      .local_rank = bootstrap->local_rank,
+                      .local_size = bootstrap->local_size,
+                      .host_index = bootstrap->host_index,
+                      .hosts = bootstrap->hosts,
+                      .host = bootstrap->host,
+                      .address = bootstrap->address,
+                      .host_memory = bootstrap->host_memory};
   meeting.config = bootstrap->config;
   meeting.job = bootstrap->job;
   meeting.secret = bootstrap->secret;
@@ -81,8 +89,10 @@ Result<Rendezvous> meet_embedded(const Environment& environment, std::unique_ptr
   TUTTI_TRY(config);
   Rendezvous meeting;
   meeting.config = std::move(*config);
-  meeting.identity = {Way::kEmbedded,    mpi->rank(), mpi->size(), mpi->local_rank(),
-                      mpi->local_size(), host_name(), "127.0.0.1"};
+  meeting.identity.way = Way::kEmbedded;
+  meeting.identity.rank = mpi->rank();
+  meeting.identity.world_size = mpi->size();
+  meeting.identity.host = host_name();
   log = Logger::to_stderr(fmt::format("rank {}", mpi->rank()));
   meeting.mpi = std::move(mpi);
   meeting.loop = std::make_unique<Loop>();

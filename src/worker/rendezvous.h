@@ -15,6 +15,7 @@
 #include "common/config.h"
 #include "common/control/coordinator.h"
 #include "common/control/member.h"
+#include "common/host_memory.h"
 #include "common/log.h"
 #include "common/net/loop.h"
 #include "common/result.h"
@@ -36,8 +37,10 @@ struct Identity {
   Way way = Way::kAlone;
   int rank = 0, world_size = 1;
   int local_rank = 0, local_size = 1;  ///< among the ranks of this host
+  int host_index = 0, hosts = 1;       ///< among the hosts of the run, in the order of their ranks
   std::string host;
   std::string address = "127.0.0.1";  ///< where the others of the run reach this process
+  std::string host_memory;            ///< the keeper of this host's shared memory; empty when alone
 };
 
 /// This process as a member of its run. The members are destroyed in reverse order: the loop last but for MPI.
@@ -55,6 +58,7 @@ struct Rendezvous {
   std::unique_ptr<Loop> loop;                ///< null when alone
   std::optional<StatusPage> status;          ///< managed only
   std::unique_ptr<Coordinator> coordinator;  ///< rank 0 of an embedded run
+  std::unique_ptr<SegmentKeeper> keeper;     ///< the first rank of a host in an embedded run
   std::unique_ptr<Member> member;            ///< null when alone
 };
 

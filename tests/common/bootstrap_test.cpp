@@ -23,9 +23,12 @@ Bootstrap example() {
   bootstrap.world_size = 8;
   bootstrap.local_rank = 1;
   bootstrap.local_size = 4;
+  bootstrap.host_index = 1;
+  bootstrap.hosts = 2;
   bootstrap.generation = 6;
   bootstrap.host = "node2";
   bootstrap.address = "10.0.0.2";
+  bootstrap.host_memory = "tutti-01-4";
   bootstrap.coordinator = {"10.0.0.1", 5000};
   bootstrap.job.fill(std::byte{7});
   bootstrap.secret = Secret::random();

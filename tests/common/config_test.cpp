@@ -40,10 +40,12 @@ TEST_F(Config, HasDefaults) {
 
 TEST_F(Config, ReadsEveryKindOfValueFromAFile) {
   const RunConfig config = loaded(
-      "program = ['./train', '--rate', '0.1']\nworkers = 4\nexchange = 'ps'\nhosts = ['node1', 'node2:4']\n"
+      "program = ['./train', '--rate', '0.1']\nworkers = 4\nplacement = 'spread'\nexchange = 'ps'\nhosts = ['node1', "
+      "'node2:4']\n"
       "seed = 9\ntimeout_s = 2.5\nprogress_s = 3\ndeterministic = false\nports = '5000-5100'\n");
   EXPECT_THAT(config.program, ElementsAre("./train", "--rate", "0.1"));
   EXPECT_EQ(config.workers, 4);
+  EXPECT_EQ(config.placement, "spread");
   EXPECT_EQ(config.exchange, "ps");
   EXPECT_THAT(config.hosts, ElementsAre("node1", "node2:4"));
   EXPECT_EQ(config.seed, 9u);
@@ -100,11 +102,11 @@ TEST_F(Config, NamesWhatWasExpectedAndFound) {
 }
 
 TEST_F(Config, RefusesNamesThatAreNotInItsLists) {
-  EXPECT_THAT(refused("", {}, {"exchange=shm"}),
-              HasSubstr("the exchange shm is not in this version: expected auto, local, ps, gloo, mpi or nccl"));
   EXPECT_THAT(refused("", {}, {"exchange=ring"}),
-              HasSubstr("expected auto, local, ps, gloo, mpi or nccl, found \"ring\""));
+              HasSubstr("expected auto, local, shm, ps, gloo, mpi or nccl, found \"ring\""));
   EXPECT_THAT(refused("", {}, {"launcher=pbs"}), HasSubstr("expected auto, local, mpirun or slurm"));
+  EXPECT_THAT(refused("", {}, {"placement=alone"}),
+              HasSubstr("expected colocated, spread or dedicated, found \"alone\""));
   EXPECT_THAT(refused("", {}, {"ports=80-70"}), HasSubstr("expected 0, a port or a range"));
   EXPECT_THAT(refused("hosts = ['-oProxyCommand=x']"), HasSubstr("expected host names"));
   EXPECT_THAT(refused("hosts = ['a:']"), HasSubstr("found \"a:\""));

@@ -80,6 +80,7 @@ TEST(Segment, WaitsForAMarkOfAnotherProcess) {
     auto mine = Segment::attach(segment.fd());
     const bool called = mine && mine->wait([&] { return mine->ready(0, 1) == 5; }, soon()) == SegmentWait::kHolds;
     if (called) mine->set_done(3, 5);
+    if (called) mine->wake_all();
     ::_exit(called ? 0 : 1);
   }
   segment.set_ready(0, 1, 5);
@@ -102,6 +103,28 @@ TEST(Segment, LosesNoMarkBetweenALookAndTheSleep) {
     one.set_ready(0, 0, round);
     ASSERT_EQ(one.wait([&] { return one.ready(1, 0) == round; }, soon()), SegmentWait::kHolds) << round;
   }
+}
+
+TEST(Segment, GivesEachBlockOfARoundToOneClaimant) {
+  Segment one = created(), two = attached_to(one);
+  constexpr std::uint32_t kBlocks = 2000;
+  for (std::uint64_t round = 1; round <= 3; ++round) {
+    std::vector<int> claims(kBlocks, 0), others(kBlocks, 0);
+    const auto claim_all = [&](Segment& segment, std::vector<int>& mine) {
+      while (const auto block = segment.claim(1, round, kBlocks)) {
+        ++mine[*block];
+        segment.finish(1);
+      }
+    };
+    std::thread other([&] { claim_all(two, others); });
+    claim_all(one, claims);
+    other.join();
+    for (std::uint32_t block = 0; block < kBlocks; ++block) ASSERT_EQ(claims[block] + others[block], 1) << block;
+    EXPECT_EQ(one.finished(1), round * kBlocks);
+    EXPECT_EQ(one.claim(1, round - 1, kBlocks), std::nullopt);
+  }
+  EXPECT_EQ(one.claim(0, 1, 1), 0u);
+  EXPECT_EQ(one.finished(0), 0u);
 }
 
 TEST(Segment, GivesUpAtTheDeadline) {
@@ -145,7 +168,7 @@ std::string refusal_after(std::size_t at, std::uint32_t value, const SegmentShap
 TEST(Segment, RefusesAHeaderThatDoesNotFitTheFile) {
   constexpr std::size_t kMagicAt = 0, kVersionAt = 8, kRanksAt = 16, kBucketsAt = 20, kBlocksAt = 24, kDataBytesAt = 32;
   EXPECT_THAT(refusal_after(kMagicAt, 1), HasSubstr("no segment of tutti's"));
-  EXPECT_THAT(refusal_after(kVersionAt, 2), HasSubstr("version 2, expected 1"));
+  EXPECT_THAT(refusal_after(kVersionAt, 1), HasSubstr("version 1, expected 2"));
   EXPECT_THAT(refusal_after(kRanksAt, 0), HasSubstr("beyond all bounds"));
   EXPECT_THAT(refusal_after(kRanksAt, 4000), HasSubstr("for its sizes"));
   EXPECT_THAT(refusal_after(kBucketsAt, ~0u), HasSubstr("beyond all bounds"));

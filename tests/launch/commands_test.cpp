@@ -44,6 +44,22 @@ TEST(TuttiProgram, ADryRunShowsConfigurationPlacementAndLineAndStartsNothing) {
   EXPECT_THAT(answer.out, Not(HasSubstr("--dry-run")));
 }
 
+TEST(TuttiProgram, ADryRunShowsWhichHostsHoldOnlyShards) {
+  const Answer listed = ask({"run", "--dry-run", "launcher=mpirun", "hosts=node1,node2,node3", "placement=dedicated",
+                             "workers=4", "--", "/bin/true"});
+  EXPECT_EQ(listed.exit_code, 0) << listed.err;
+  EXPECT_THAT(listed.out, HasSubstr("agent 1 on node2: ranks 2-3\nagent 2 on node3: no worker, shard 0\n"));
+  EXPECT_THAT(listed.out, HasSubstr("mpirun -np 3 "));
+  RunTutti in_slurm({.arguments = {"run", "--dry-run", "placement=dedicated", "--", "/bin/true"},
+                     .environment = {{"SLURM_JOB_ID", "1"},
+                                     {"SLURM_STEP_ID", "0"},
+                                     {"SLURM_PROCID", "0"},
+                                     {"SLURM_NTASKS", "2"},
+                                     {"SLURM_JOB_NUM_NODES", "2"}}});
+  EXPECT_EQ(in_slurm.wait(kPatience), 0) << in_slurm.err();
+  EXPECT_THAT(in_slurm.out(), HasSubstr("agent 1 on node 2: no worker, shard 0\n"));
+}
+
 TEST(TuttiProgram, MistakesEndWith64AndASentence) {
   const Answer unknown = ask({"run", "wrokers=2", "--", "true"});
   EXPECT_EQ(unknown.exit_code, 64);

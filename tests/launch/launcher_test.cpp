@@ -7,6 +7,7 @@ namespace tutti::launch {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::vector<std::string> kSelf = {"/opt/tutti/bin/tutti", "run", "--", "./train", "it's"};
 
@@ -106,6 +107,21 @@ TEST(Launcher, SrunStartsTheTasksOfTheAllocationOrOneForEachWorker) {
   RunConfig config;
   config.workers = 3;
   EXPECT_THAT(srun_line(config, site, kSelf).text(), HasSubstr("--ntasks=3 "));
+  config.placement = "dedicated";
+  EXPECT_THAT(srun_line(config, site, kSelf).text(), Not(HasSubstr("--ntasks")));
+}
+
+TEST(Launcher, StartsAgentsOnHostsThatOnlyShardsGoTo) {
+  RunConfig config;
+  config.workers = 2;
+  config.hosts = {"a", "b:2", "c"};
+  EXPECT_EQ(agents_for(config), 2);
+  config.placement = "spread";
+  EXPECT_EQ(agents_for(config), 4);
+  config.placement = "dedicated";
+  EXPECT_EQ(agents_for(config), 4);
+  config.hosts.clear();
+  EXPECT_EQ(agents_for(config), 2);
 }
 
 TEST(Launcher, AProgramThatCannotBeBecomeIsNamed) {

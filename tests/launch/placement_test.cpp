@@ -53,6 +53,46 @@ TEST(Placement, ShardsAreSpreadOverHostsBeforeAHostGetsASecond) {
   EXPECT_THAT(placed[3].shards, IsEmpty());
 }
 
+TEST(Placement, ColocatedShardsGoToHostsWithWorkersOnly) {
+  const auto placed = place({"a", "b", "c"}, 2, 3);
+  EXPECT_THAT(placed[0].shards, ElementsAre(0, 2));
+  EXPECT_THAT(placed[1].shards, ElementsAre(1));
+  EXPECT_THAT(placed[2].shards, IsEmpty());
+}
+
+TEST(Placement, SpreadShardsGoToEveryHost) {
+  const auto placed = place({"a", "b", "c"}, 2, 4, ShardHosts::kSpread);
+  EXPECT_THAT(placed[0].shards, ElementsAre(0, 3));
+  EXPECT_THAT(placed[1].shards, ElementsAre(1));
+  EXPECT_THAT(placed[2].shards, ElementsAre(2));
+}
+
+TEST(Placement, DedicatedShardsHaveTheLastHostsToThemselves) {
+  const auto placed = place({"a", "b", "c", "a", "b", "c"}, 4, 2, ShardHosts::kDedicated);
+  EXPECT_THAT(ranks_of(placed[0]), ElementsAre(0, 1));
+  EXPECT_THAT(ranks_of(placed[3]), ElementsAre(2, 3));
+  EXPECT_EQ(placed[3].workers.back(), (WorkerSlot{3, 3, 4}));
+  EXPECT_THAT(placed[1].shards, ElementsAre(0));
+  EXPECT_THAT(placed[2].shards, ElementsAre(1));
+  for (const std::size_t agent : {1, 2, 4, 5}) EXPECT_THAT(placed[agent].workers, IsEmpty()) << agent;
+  for (const std::size_t agent : {0, 3, 4, 5}) EXPECT_THAT(placed[agent].shards, IsEmpty()) << agent;
+}
+
+TEST(Placement, CountsTheAgentsThatWorkersMayGoTo) {
+  const std::vector<std::string> hosts = {"a", "b", "c", "a"};
+  EXPECT_EQ(count_worker_agents(hosts, 2, ShardHosts::kColocated), 4);
+  EXPECT_EQ(count_worker_agents(hosts, 2, ShardHosts::kSpread), 4);
+  EXPECT_EQ(count_worker_agents(hosts, 2, ShardHosts::kDedicated), 2);
+}
+
+TEST(Placement, HasAsManyShardsAsHostsForThem) {
+  const std::vector<std::string> hosts = {"a", "b", "c", "d", "e"};
+  EXPECT_EQ(default_shards(hosts, 5, ShardHosts::kColocated), 5);
+  EXPECT_EQ(default_shards(hosts, 2, ShardHosts::kColocated), 2);
+  EXPECT_EQ(default_shards(hosts, 2, ShardHosts::kSpread), 5);
+  EXPECT_EQ(default_shards(hosts, 2, ShardHosts::kDedicated), 2);
+}
+
 TEST(Placement, CountsHostsOnce) {
   EXPECT_EQ(count_hosts({"a", "b", "a"}), 2);
 }

@@ -31,7 +31,13 @@ TEST(RunPlan, TakesTheParameterServerWithOneShardOnEachHost) {
 TEST(RunPlan, ChoosesTheExchangeByWhatTheShardsSay) {
   EXPECT_EQ(plan_run(with(1), {"a"}).value().config.exchange, "local");
   EXPECT_EQ(plan_run(with(1, 1), {"a"}).value().config.exchange, "ps");
-  EXPECT_EQ(plan_run(with(2, 0), {"a"}).value().config.exchange, "gloo");
+  EXPECT_EQ(plan_run(with(2, 0), {"a", "b"}).value().config.exchange, "auto");
+}
+
+TEST(RunPlan, LeavesTheExchangeOfOneHostToItsWorkers) {
+  const auto plan = plan_run(with(2), {"a", "a"}).value();
+  EXPECT_EQ(plan.config.exchange, "auto");
+  EXPECT_EQ(plan.config.shards, 0);
 }
 
 TEST(RunPlan, HasNoShardsForOtherExchanges) {
@@ -62,6 +68,43 @@ TEST(RunPlan, RefusesFewerPortsThanThereAreListeners) {
   EXPECT_THAT(plan_run(config, {"a"}).error().text(), HasSubstr("a range of 3 or more"));
   config.ports = "5000-5002";
   EXPECT_TRUE(plan_run(config, {"a"}));
+}
+
+RunConfig placed(const std::string& placement, RunConfig config) {
+  config.placement = placement;
+  return config;
+}
+
+TEST(RunPlan, DedicatedShardsLeaveTheOtherHostsToTheWorkers) {
+  const auto plan = plan_run(placed("dedicated", with(0)), {"a", "b", "c", "d", "a", "b"}).value();
+  EXPECT_EQ(plan.config.shards, 2);
+  EXPECT_EQ(plan.config.workers, 4) << "one for each agent on a and b";
+  EXPECT_EQ(describe(plan.placement),
+            "agent 0 on a: rank 0\nagent 1 on b: rank 2\nagent 2 on c: no worker, shard 0\n"
+            "agent 3 on d: no worker, shard 1\nagent 4 on a: rank 1\nagent 5 on b: rank 3\n");
+}
+
+TEST(RunPlan, PlacementSaysHowManyShardsThereAre) {
+  EXPECT_EQ(plan_run(placed("colocated", with(2)), {"a", "b", "c"}).value().config.shards, 2);
+  const auto spread = plan_run(placed("spread", with(2)), {"a", "b", "c"}).value();
+  EXPECT_EQ(spread.config.shards, 3);
+  EXPECT_EQ(spread.placement[2].shards.size(), 1u);
+}
+
+TEST(RunPlan, RefusesDedicatedShardsThatLeaveNoHostForWorkers) {
+  const auto all = plan_run(placed("dedicated", with(2, 2)), {"a", "b", "a"});
+  ASSERT_FALSE(all);
+  EXPECT_THAT(all.error().text(), HasSubstr("found shards = 2 on 2 hosts, expected at most 1"));
+  EXPECT_EQ(exit_code(all.error().code), 64);
+  EXPECT_TRUE(plan_run(placed("dedicated", with(2, 1)), {"a", "b", "a"}));
+  const auto alone = plan_run(placed("dedicated", with(2)), {"a", "a"});
+  ASSERT_FALSE(alone);
+  EXPECT_THAT(alone.error().text(), HasSubstr("found 1 host, expected 2 or more"));
+}
+
+TEST(RunPlan, PlacementIsOfNoConcernWithoutShards) {
+  const auto plan = plan_run(placed("dedicated", with(0, -1, "gloo")), {"a", "a"}).value();
+  EXPECT_EQ(plan.config.workers, 2);
 }
 
 TEST(RunPlan, WithoutAProgramIsAUsageError) {

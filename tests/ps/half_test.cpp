@@ -66,6 +66,13 @@ TEST(Halves, StayNotANumber) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(float16_from_float(nan), 0x7e00);
   EXPECT_EQ(bfloat16_from_float(nan), 0x7fc0);
+  EXPECT_EQ(float16_from_float(-nan), 0xfe00);
+  EXPECT_EQ(bfloat16_from_float(-nan), 0x7fc0);
+}
+
+TEST(Float16, QuietsASignallingNaN) {
+  EXPECT_EQ(std::bit_cast<std::uint32_t>(float_from_float16(0x7c01)), 0x7fc02000u);
+  EXPECT_EQ(std::bit_cast<std::uint32_t>(float_from_float16(0xfe01)), 0xffc02000u);
 }
 
 }  // namespace

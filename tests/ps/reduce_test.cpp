@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -60,6 +61,32 @@ TEST_P(Reduce, WritesTheSameIntoTheFirstContribution) {
   const Bytes expected = reference_reduce(dtype, reduction, contributions);
   reduce(dtype, reduction, pointers(contributions), contributions.front());
   EXPECT_TRUE(contributions.front() == expected);
+}
+
+TEST_P(Reduce, WritesTheSameOverEveryContribution) {
+  const auto [dtype, reduction] = GetParam();
+  for (const int ranks : {1, 2, 5, 8, 9, 17}) {
+    auto contributions = contributions_of(dtype, ranks, kElements);
+    const Bytes expected = reference_reduce(dtype, reduction, contributions);
+    std::vector<std::byte*> places;
+    for (Bytes& contribution : contributions) places.push_back(contribution.data());
+    reduce_to_all(dtype, reduction, pointers(contributions), places, expected.size());
+    EXPECT_EQ(std::count(contributions.begin(), contributions.end(), expected), ranks);
+  }
+}
+
+TEST_P(Reduce, WritesToPlacesInAnyOrderAndLeavesTheOthers) {
+  const auto [dtype, reduction] = GetParam();
+  auto contributions = contributions_of(dtype, 3, kElements);
+  const std::vector<Bytes> before = contributions;
+  const Bytes expected = reference_reduce(dtype, reduction, contributions);
+  Bytes elsewhere(expected.size());
+  std::byte* const places[] = {contributions[2].data(), elsewhere.data(), contributions[1].data()};
+  reduce_to_all(dtype, reduction, pointers(contributions), places, expected.size());
+  EXPECT_TRUE(contributions[0] == before[0]);
+  EXPECT_TRUE(contributions[1] == expected);
+  EXPECT_TRUE(contributions[2] == expected);
+  EXPECT_TRUE(elsewhere == expected);
 }
 
 std::vector<Case> every_case() {

@@ -80,6 +80,7 @@ class AutogradTest : public ::testing::Test {
     options.world_size = 2;
     options.limits = {64, 64};  // a bucket for nearly every parameter
     options.overlap = overlap;
+    options.agree_on_order = agree_;
     auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange,
                                              scope_, options, events_, clock_, Logger::none());
     EXPECT_TRUE(reducer->open(clock_.now()));
@@ -116,6 +117,7 @@ class AutogradTest : public ::testing::Test {
   FakeExchange exchange_;
   Net net_{nullptr};
   Tensor x_;
+  AgreeOnOrder agree_;
   std::unique_ptr<Reducer> reducer_;
 };
 
@@ -137,6 +139,60 @@ TEST_F(AutogradTest, GradientsShareTheBucketAfterEitherFormOfZeroGrad) {
   }
   optimizer.step();
   EXPECT_NO_THROW(torch::nn::utils::clip_grad_norm_(net_->parameters(), 1.0));
+}
+
+TEST_F(AutogradTest, BucketsLieWhereTheExchangeHasMemoryForThem) {
+  exchange_.has_memory = true;
+  wrap();
+  loss().backward();
+  ASSERT_FALSE(exchange_.places.empty());
+  for (std::size_t b = 0; b < exchange_.places.size(); ++b) {
+    EXPECT_EQ(exchange_.plan().memory[b], exchange_.places[b].get()) << b;
+  }
+  EXPECT_EQ(net_->third->bias.grad().data_ptr(), static_cast<void*>(exchange_.places[0].get()));
+  // A gradient that outlives the wrapper keeps its memory.
+  const Tensor gradient = net_->third->bias.grad(), copy = gradient.clone();
+  reducer_.reset();
+  exchange_.places.clear();
+  EXPECT_TRUE(torch::equal(gradient, copy));
+}
+
+TEST_F(AutogradTest, BucketsAreLaidOutAnewOnceByTheOrderInWhichGradientsCame) {
+  exchange_.has_memory = true;
+  std::vector<std::uint32_t> measured;
+  agree_ = [&](std::vector<std::uint32_t> order, Deadline) -> Result<std::vector<std::uint32_t>> {
+    measured = order;
+    return order;
+  };
+  wrap();
+  const auto run = [this] {
+    return net_->first(x_).pow(2).sum() + net_->third(net_->second(torch::ones({1, 5}))).sum();
+  };
+  const auto expected = plain_gradients([this](Net& net) {
+    return net->first(x_).pow(2).sum() + net->third(net->second(torch::ones({1, 5}))).sum();
+  });
+  run().backward();
+  expect_gradients(expected);
+  ASSERT_EQ(measured.size(), 6u);
+  ASSERT_EQ(exchange_.opens, 2) << "the order that was measured is not the reverse one here";
+  EXPECT_EQ(exchange_.plan().number, 1u);
+  const auto parameters = net_->parameters();
+  EXPECT_EQ(parameters[measured[0]].grad().data_ptr(), static_cast<void*>(exchange_.places[0].get()));
+
+  exchange_.starts.clear();
+  net_->zero_grad();
+  run().backward();
+  expect_gradients(expected);
+  EXPECT_EQ(exchange_.opens, 2);
+  EXPECT_GT(exchange_.started_at_poll.back(), 0u);
+}
+
+TEST_F(AutogradTest, AnOrderThatTheRanksCannotAgreeOnEndsTheBackward) {
+  agree_ = [](std::vector<std::uint32_t>, Deadline) -> Result<std::vector<std::uint32_t>> {
+    return fail(Errc::kTimeout, "rank 0 told no order");
+  };
+  wrap();
+  EXPECT_THROW(loss().backward(), Timeout);
 }
 
 TEST_F(AutogradTest, BucketsStartInOrderWhileBackwardGoesOn) {

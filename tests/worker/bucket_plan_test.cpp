@@ -14,10 +14,14 @@ std::vector<PlannedParameter> parameters(std::initializer_list<std::uint64_t> el
   return result;
 }
 
+std::vector<Bucket> plan(const std::vector<PlannedParameter>& list, const BucketLimits& limits) {
+  return plan_buckets(list, reverse_order(list.size()), limits);
+}
+
 TEST(BucketPlan, HoldsEveryParameterOnceAndAligned) {
   const auto list = parameters({5, 1000, 3, 77, 1, 4096, 12});
   std::set<std::uint32_t> seen;
-  for (const Bucket& bucket : plan_buckets(list, {4096, 256})) {
+  for (const Bucket& bucket : plan(list, {4096, 256})) {
     std::uint64_t end = 0;
     for (const BucketEntry& entry : bucket.entries) {
       EXPECT_TRUE(seen.insert(entry.parameter).second);
@@ -32,14 +36,23 @@ TEST(BucketPlan, HoldsEveryParameterOnceAndAligned) {
 }
 
 TEST(BucketPlan, TakesParametersInReverseOrder) {
-  const auto buckets = plan_buckets(parameters({10, 10, 10}), {1 << 20, 1 << 20});
+  const auto buckets = plan(parameters({10, 10, 10}), {1 << 20, 1 << 20});
   ASSERT_EQ(buckets.size(), 1u);
   EXPECT_EQ(buckets[0].entries[0].parameter, 2u);
   EXPECT_EQ(buckets[0].entries[2].parameter, 0u);
 }
 
+TEST(BucketPlan, FollowsTheOrderInWhichGradientsCome) {
+  const auto buckets = plan_buckets(parameters({16, 16, 16, 16}), {2, 0, 3, 1}, {/*max*/ 64, /*edge*/ 64});
+  ASSERT_EQ(buckets.size(), 4u);
+  EXPECT_EQ(buckets[0].entries[0].parameter, 2u);
+  EXPECT_EQ(buckets[1].entries[0].parameter, 0u);
+  EXPECT_EQ(buckets[2].entries[0].parameter, 3u);
+  EXPECT_EQ(buckets[3].entries[0].parameter, 1u);
+}
+
 TEST(BucketPlan, MakesTheFirstAndTheLastBucketSmall) {
-  const auto buckets = plan_buckets(parameters({16, 16, 64, 64, 64, 64, 16, 16}), {/*max*/ 512, /*edge*/ 128});
+  const auto buckets = plan(parameters({16, 16, 64, 64, 64, 64, 16, 16}), {/*max*/ 512, /*edge*/ 128});
   ASSERT_GE(buckets.size(), 3u);
   EXPECT_EQ(buckets.front().entries.size(), 2u);
   EXPECT_EQ(buckets.back().entries.size(), 2u);
@@ -47,7 +60,7 @@ TEST(BucketPlan, MakesTheFirstAndTheLastBucketSmall) {
 }
 
 TEST(BucketPlan, PutsOversizedParameterAlone) {
-  for (const Bucket& bucket : plan_buckets(parameters({10, 100'000, 10}), {1024, 256})) {
+  for (const Bucket& bucket : plan(parameters({10, 100'000, 10}), {1024, 256})) {
     if (bucket.elements > 1000) {
       EXPECT_EQ(bucket.entries.size(), 1u);
     }
@@ -58,7 +71,7 @@ TEST(BucketPlan, KeepsDtypesAndDevicesApart) {
   auto list = parameters({10, 10, 10, 10});
   list[1].dtype = DType::kFloat64;
   list[2].device = 0;
-  for (const Bucket& bucket : plan_buckets(list, {1 << 20, 1 << 20})) {
+  for (const Bucket& bucket : plan(list, {1 << 20, 1 << 20})) {
     for (const BucketEntry& entry : bucket.entries) {
       EXPECT_EQ(list[entry.parameter].dtype, bucket.dtype);
       EXPECT_EQ(list[entry.parameter].device, bucket.device);
@@ -67,7 +80,7 @@ TEST(BucketPlan, KeepsDtypesAndDevicesApart) {
 }
 
 TEST(BucketPlan, OfNoParametersIsEmpty) {
-  EXPECT_TRUE(plan_buckets({}, {}).empty());
+  EXPECT_TRUE(plan({}, {}).empty());
 }
 
 }  // namespace

@@ -70,14 +70,16 @@ TEST(Death, AtAnyMomentEndsTheRunAndLeavesNothing) {
 }
 
 TEST(Death, OfAWorkerIsOneLineWithRankHostSignalAndStep) {
-  RunTutti run(managed(2, {"exchange=ps", "shards=2"}, {"--kill-at", "7"}));
-  const auto code = run.wait(kPatience);
-  ASSERT_TRUE(code.has_value());
-  EXPECT_NE(*code, 0);
-  EXPECT_THAT(run.err(), HasSubstr("rank 1 on "));
-  EXPECT_THAT(run.err(), HasSubstr("signal 9"));
-  EXPECT_THAT(run.err(), HasSubstr("step 7"));
-  EXPECT_EQ(run.leftovers(kGone), "");
+  for (const Strings& exchange : {Strings{"exchange=ps", "shards=2"}, Strings{"exchange=shm"}}) {
+    RunTutti run(managed(2, exchange, {"--kill-at", "7"}));
+    const auto code = run.wait(kPatience);
+    ASSERT_TRUE(code.has_value());
+    EXPECT_NE(*code, 0);
+    EXPECT_THAT(run.err(), HasSubstr("rank 1 on "));
+    EXPECT_THAT(run.err(), HasSubstr("signal 9"));
+    EXPECT_THAT(run.err(), HasSubstr("step 7"));
+    EXPECT_EQ(run.leftovers(kGone), "");
+  }
 }
 
 TEST(Death, OfAnEmbeddedRankEndsTheJobAndNamesIt) {

@@ -36,6 +36,26 @@ TEST(Exactness, ParameterServerEqualsOneProcessWithAdam) {
   expect_ps_equals_reference("adam");
 }
 
+TEST(Exactness, SharedMemoryEqualsOneProcess) {
+  for (const std::string optimizer : {"sgd", "adam"}) {
+    for (const int workers : {2, 3, 4, 5}) {
+      RunTutti run(managed(workers, {"exchange=shm"}, {"--optimizer", optimizer}));
+      EXPECT_EQ(hash_of(run), reference_hash(workers, {"--optimizer", optimizer}))
+          << workers << " workers, " << optimizer;
+    }
+  }
+}
+
+TEST(Exactness, SharedMemoryIsWhatRanksOfOneHostTakeByThemselves) {
+  const std::string expected = reference_hash(3);
+  RunTutti managed_run(managed(3, {}, {"--delay"}));
+  EXPECT_EQ(hash_of(managed_run), expected);
+  EXPECT_EQ(value_of(managed_run.out(), "exchange"), "shm");
+  RunTutti embedded_run(embedded(3, {}, {"--delay"}));
+  EXPECT_EQ(hash_of(embedded_run), expected);
+  EXPECT_EQ(value_of(embedded_run.out(), "exchange"), "shm");
+}
+
 TEST(Exactness, AloneEqualsOneProcessWithoutTutti) {
   RunTutti run({.arguments = {}, .environment = one_thread(), .program = exacting()});
   EXPECT_EQ(hash_of(run), reference_hash(1));

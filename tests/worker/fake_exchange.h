@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "worker/exchange.h"
@@ -20,7 +21,17 @@ class FakeExchange final : public Exchange {
       : peer_(std::move(peer)) {}
 
   ExchangeTraits traits() const noexcept override { return {"fake", true, true, true, false}; }
+  Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline) override {
+    places.clear();
+    if (!has_memory) return places;
+    for (const BucketSpec& bucket : plan.buckets) {
+      auto bytes = std::make_shared<std::vector<std::byte>>(bucket.bytes());
+      places.emplace_back(bytes, bytes->data());
+    }
+    return places;
+  }
   Result<> open(ExchangePlan plan, Deadline) override {
+    ++opens;
     plan_ = std::move(plan);
     return {};
   }
@@ -50,7 +61,9 @@ class FakeExchange final : public Exchange {
   std::vector<std::uint32_t> starts;         ///< all of them, in order
   std::vector<ExchangeId> ids;               ///< of each start
   std::vector<std::size_t> started_at_poll;  ///< buckets under way when a hook polled
-  int finishes = 0;
+  std::vector<BucketMemory> places;          ///< of the buckets, where the exchange has memory
+  int opens = 0, finishes = 0;
+  bool has_memory = false;
   bool fail_start = false, fail_finish = false;
 
  private:

@@ -84,12 +84,6 @@ Result<std::unique_ptr<MpiWorld>> MpiWorld::over(int fortran_communicator) {
 Result<> MpiWorld::find_place() {
   TUTTI_TRY(check_mpi(MPI_Comm_rank(communicator_->handle, &rank_), "MPI_Comm_rank"));
   TUTTI_TRY(check_mpi(MPI_Comm_size(communicator_->handle, &size_), "MPI_Comm_size"));
-  MPI_Comm host = MPI_COMM_NULL;
-  TUTTI_TRY(check_mpi(MPI_Comm_split_type(communicator_->handle, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
-                      "MPI_Comm_split_type"));
-  MPI_Comm_rank(host, &local_rank_);
-  MPI_Comm_size(host, &local_size_);
-  MPI_Comm_free(&host);
   int given = MPI_THREAD_SINGLE;
   TUTTI_TRY(check_mpi(MPI_Query_thread(&given), "MPI_Query_thread"));
   thread_multiple_ = given == MPI_THREAD_MULTIPLE;

@@ -28,9 +28,6 @@ class MpiWorld {
 
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return size_; }
-  /// Among the ranks that share this host's memory, in the order of their ranks.
-  int local_rank() const noexcept { return local_rank_; }
-  int local_size() const noexcept { return local_size_; }
   /// Whether a second thread may call MPI while this one does.
   bool thread_multiple() const noexcept { return thread_multiple_; }
   int fortran_communicator() const noexcept;
@@ -54,7 +51,6 @@ class MpiWorld {
 
   const std::unique_ptr<Communicator> communicator_;
   int rank_ = 0, size_ = 1;
-  int local_rank_ = 0, local_size_ = 1;
   bool thread_multiple_ = false;
   bool finalizes_ = false;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trains the exacting model for 20 steps: as one rank of a run, or, with --reference N, as one process that does in
-// plain LibTorch what N ranks do together. The last line of rank 0 is "hash=... ranks=N".
+// plain LibTorch what N ranks do together. The last line of rank 0 is "hash=... ranks=N exchange=X".
 #include <torch/torch.h>
 #include <tutti/tutti.h>
 #include <unistd.h>
@@ -71,9 +71,11 @@ void dump(const std::string& path, const torch::nn::Module& model) {
   }
 }
 
-void report(const Arguments& arguments, Exacting& model, torch::optim::Optimizer& optimizer, int ranks) {
+void report(const Arguments& arguments, const tutti::Session& session, Exacting& model,
+            torch::optim::Optimizer& optimizer, int ranks) {
   if (!arguments.dump.empty()) dump(arguments.dump, *model);
-  std::printf("hash=%s ranks=%d\n", tutti::StateView(*model, {&optimizer}).model_hash().c_str(), ranks);
+  std::printf("hash=%s ranks=%d exchange=%s\n", tutti::StateView(*model, {&optimizer}).model_hash().c_str(), ranks,
+              std::string(session.exchange()).c_str());
 }
 
 /// Gradients of all ranks' micro-batches, accumulated by LibTorch in rank order, then divided. Buffers are rank 0's.
@@ -116,7 +118,7 @@ void run_reference(const Arguments& arguments, tutti::Session& session) {
     reference_step(arguments, model, order, step, session.seed());
     optimizer->step();
   }
-  report(arguments, model, *optimizer, arguments.reference);
+  report(arguments, session, model, *optimizer, arguments.reference);
 }
 
 void run_rank(const Arguments& arguments, tutti::Session& session) {
@@ -146,7 +148,7 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   for (const std::string& hash : hashes) {
     if (hash != hashes[0]) throw tutti::MismatchError("the ranks end with different parameters");
   }
-  if (session.rank() == 0) report(arguments, model, *optimizer, session.world_size());
+  if (session.rank() == 0) report(arguments, session, model, *optimizer, session.world_size());
 }
 
 }  // namespace

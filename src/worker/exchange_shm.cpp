@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/exchange_shm.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+
+#include "common/assert.h"
+#include "common/bounded_archive.h"
+#include "common/host_memory.h"
+#include "common/secret.h"
+#include "ps/reduce.h"
+
+namespace tutti::worker {
+namespace {
+
+// How often a wait looks again before it sleeps. A sleep and a wake cost about as much as this many looks, so a wait
+// costs at most twice what the best choice would have. Where ranks share cores, each look lets another one run.
+constexpr int kSpins = 1000;
+constexpr int kYields = 100;
+
+std::uint64_t hash_of(const ExchangePlan& plan) {
+  const std::string table = encode(plan.buckets);
+  const Digest digest = sha256(std::as_bytes(std::span(table)));
+  std::uint64_t hash = 0;
+  std::memcpy(&hash, digest.data(), sizeof hash);
+  return hash;
+}
+
+Result<> check(const ExchangePlan& plan) {
+  for (const BucketSpec& spec : plan.buckets) {
+    if (spec.reduction == Reduction::kBroadcast || ps::can_reduce(spec.dtype, spec.reduction)) continue;
+    return fail(Errc::kUsage, fmt::format("a bucket of {} has no average", name_of(spec.dtype)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> ShmExchange::obtain(const ExchangePlan& plan, const SegmentShape& shape, Deadline deadline) {
+  auto segment = obtain_segment(options_.keeper, {plan.object, plan.number, hash_of(plan), shape}, clock_, deadline);
+  if (!segment) return std::move(segment).error().wrap("exchange shm on " + options_.host);
+  const std::lock_guard lock(mutex_);
+  segment_ = std::make_shared<Segment>(std::move(*segment));
+  return {};
+}
+
+std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) const {
+  std::vector<PlacedTask> tasks;
+  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) tasks.push_back({b, plan.buckets[b]});
+  if (!options_.shares_back) return tasks;
+  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
+    tasks.push_back({b, plan.buckets[b]});
+    tasks.back().spec.reduction = Reduction::kBroadcast;
+  }
+  return tasks;
+}
+
+Result<std::vector<BucketMemory>> ShmExchange::place(const ExchangePlan& plan, Deadline deadline) {
+  TUTTI_TRY(not_aborted());
+  TUTTI_TRY(check(plan));
+  const HostLayout layout(plan.buckets, options_.team.ranks);
+  std::vector<PlacedTask> tasks = placed_tasks(plan);
+  TUTTI_TRY(obtain(plan, placed_shape(layout, tasks), deadline));
+  std::vector<BucketMemory> places;
+  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
+    places.emplace_back(segment_, segment_->data().data() + layout.offset(options_.team.rank, b));
+  }
+  work_ = make_placed_work(segment_, options_.team, layout, std::move(tasks));
+  placed_number_ = plan.number;
+  return places;
+}
+
+Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
+  TUTTI_TRY(not_aborted());
+  TUTTI_TRY(check(plan));
+  plan_ = std::move(plan);
+  started_.clear();
+  if (placed_number_ == plan_.number) {
+    const HostLayout layout(plan_.buckets, options_.team.ranks);
+    for (std::uint32_t b = 0; b < plan_.buckets.size(); ++b) {
+      TUTTI_ASSERT(plan_.memory[b] == segment_->data().data() + layout.offset(options_.team.rank, b),
+                   "buckets lie where place() said");
+    }
+    return {};
+  }
+  TUTTI_ASSERT(!options_.shares_back, "shared buckets have their place");
+  TUTTI_TRY(obtain(plan_, staged_shape(options_.team.ranks), deadline));
+  std::vector<StagedTask> tasks;
+  for (std::size_t b = 0; b < plan_.buckets.size(); ++b) tasks.push_back({plan_.buckets[b], plan_.memory[b]});
+  work_ = make_staged_work(segment_, options_.team, std::move(tasks));
+  return {};
+}
+
+Result<> ShmExchange::start(const ExchangeId& id, std::uint32_t bucket) {
+  id_ = id;
+  return start_task(bucket);
+}
+
+Result<> ShmExchange::start_task(std::uint32_t task) {
+  TUTTI_TRY(not_aborted());
+  TUTTI_ASSERT(work_ != nullptr, "an exchange starts after its open");
+  work_->start(task);
+  started_.push_back(task);
+  work_->advance();
+  return {};
+}
+
+Result<> ShmExchange::poll() {
+  TUTTI_TRY(not_aborted());
+  if (work_) work_->advance();
+  return {};
+}
+
+Result<> ShmExchange::await(std::uint32_t task, Deadline deadline) {
+  const int patience = options_.has_cores ? kSpins : kYields;
+  for (int looks = 0;; ++looks) {
+    const std::uint32_t seen = segment_->look();
+    if (work_->advance()) looks = 0;
+    if (work_->is_done(task)) break;
+    TUTTI_TRY(not_aborted());
+    if (looks < patience) {
+      if (options_.has_cores) {
+        __builtin_ia32_pause();
+      } else {
+        ::sched_yield();
+      }
+    } else if (!segment_->sleep(seen, deadline)) {
+      return late(task);
+    }
+  }
+  std::erase(started_, task);
+  return {};
+}
+
+Result<> ShmExchange::wait(std::uint32_t bucket, Deadline deadline) {
+  return await(bucket, deadline);
+}
+
+Result<> ShmExchange::finish(Deadline deadline) {
+  while (!started_.empty()) TUTTI_TRY(await(started_.front(), deadline));
+  return not_aborted();
+}
+
+Result<> ShmExchange::start_share(std::uint32_t bucket) {
+  return start_task(static_cast<std::uint32_t>(plan_.buckets.size()) + bucket);
+}
+
+Result<> ShmExchange::wait_share(std::uint32_t bucket, Deadline deadline) {
+  return await(static_cast<std::uint32_t>(plan_.buckets.size()) + bucket, deadline);
+}
+
+Failure ShmExchange::late(std::uint32_t task) const {
+  const auto guilty = work_->waits_for(task);
+  return fail(Errc::kTimeout,
+              fmt::format("shared memory of {}: step {}, bucket {} of model {}: local rank {} waited in vain for {}",
+                          options_.host, id_.step, task % plan_.buckets.size(), plan_.object, options_.team.rank,
+                          guilty ? fmt::format("local rank {}", *guilty) : "a rank that has begun to sum it"));
+}
+
+void ShmExchange::abort(const Failure& cause) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!cause_) cause_ = cause;
+  aborted_ = true;
+  if (segment_) segment_->wake_all();
+}
+
+Result<> ShmExchange::not_aborted() const {
+  if (!aborted_) return {};
+  const std::lock_guard lock(mutex_);
+  return *cause_;
+}
+
+}  // namespace tutti::worker

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exchange of ranks that share a host's memory: sums run in rank order, straight from bucket to bucket, on the
+// training threads of whichever ranks have time. A wait works where it can, then spins for a moment, then sleeps.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "worker/exchange.h"
+#include "worker/shm_work.h"
+
+namespace tutti::worker {
+
+struct ShmOptions {
+  std::string keeper;        ///< of the host's shared memory (common/host_memory.h)
+  ShmTeam team;              ///< this rank among those of its host
+  std::string host;          ///< for messages
+  bool has_cores = true;     ///< every rank of the host has a core to itself: a short spin costs nobody anything
+  bool shares_back = false;  ///< start_share() will be used
+};
+
+class ShmExchange final : public Exchange {
+ public:
+  /// `clock` outlives the exchange.
+  ShmExchange(ShmOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
+
+  ExchangeTraits traits() const noexcept override { return {.name = "shm", .rank_ordered = true, .in_place = false}; }
+  /// The host's segment, which is made for exactly these buckets.
+  Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override;
+  /// Buckets that lie elsewhere than place() said pass through a ring of staging slots.
+  Result<> open(ExchangePlan plan, Deadline deadline) override;
+  Result<> start(const ExchangeId& id, std::uint32_t bucket) override;
+  Result<> poll() override;
+  Result<> wait(std::uint32_t bucket, Deadline deadline) override;
+  Result<> finish(Deadline deadline) override;
+  void abort(const Failure& cause) noexcept override;
+
+  // --- the second half of an exchange between hosts
+  /// Local rank 0's bucket is to be everybody's. REQUIRES: shares_back, the buckets lie where place() said, the sum of
+  /// this bucket is done.
+  Result<> start_share(std::uint32_t bucket);
+  Result<> wait_share(std::uint32_t bucket, Deadline deadline);
+  /// Whether the sum of the bucket, which was started, is there. Never waits.
+  bool is_summed(std::uint32_t bucket) const { return work_->is_done(bucket); }
+
+ private:
+  Result<> obtain(const ExchangePlan& plan, const SegmentShape& shape, Deadline deadline);
+  std::vector<PlacedTask> placed_tasks(const ExchangePlan& plan) const;
+  Result<> start_task(std::uint32_t task);
+  Result<> await(std::uint32_t task, Deadline deadline);
+  Failure late(std::uint32_t task) const;
+  Result<> not_aborted() const;
+
+  // constant after construction
+  const ShmOptions options_;
+  const Clock& clock_;
+
+  // owned by the training thread
+  ExchangePlan plan_;
+  ExchangeId id_;
+  std::optional<std::uint32_t> placed_number_;  // of the plan that the segment was made for
+  std::unique_ptr<ShmWork> work_;
+  std::vector<std::uint32_t> started_;  // and not waited for
+
+  std::atomic<bool> aborted_ = false;
+  mutable std::mutex mutex_;
+  std::shared_ptr<Segment> segment_;  // changed by the training thread under mutex_, woken by abort()
+  std::optional<Failure> cause_;      // guarded by mutex_
+};
+
+}  // namespace tutti::worker

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the ranks of one host reduce buckets together in the segment they share. A task is one bucket and what is to be
+// done with it; all ranks have the same tasks and start them in the same order. Whoever has time advances the work, on
+// its training thread: nothing here waits.
+//
+// Two ways. In place: the buckets lie in the segment; a task's blocks are claimed one by one once all ranks have
+// started it, and the claimant sums the block over all ranks' buckets and writes the result into all of them. Staged:
+// the buckets lie anywhere; their pieces pass through a small ring in the segment that stays in the caches. Thread
+// safety: one thread of each process.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "common/dtype.h"
+#include "common/host_layout.h"
+#include "common/segment.h"
+
+namespace tutti::worker {
+
+/// This process among those that share the segment.
+struct ShmTeam {
+  std::uint32_t rank = 0, ranks = 1;
+};
+
+class ShmWork {
+ public:
+  virtual ~ShmWork() = default;
+  /// This rank's input to the task is in place. REQUIRES: the task's round before is done.
+  virtual void start(std::uint32_t task) = 0;
+  /// Does what can be done now; false where that was nothing.
+  virtual bool advance() = 0;
+  /// The result of the task, which was started, is in this rank's bucket.
+  virtual bool is_done(std::uint32_t task) const = 0;
+  /// A rank that has not started the task, in its round of this rank's.
+  virtual std::optional<std::uint32_t> waits_for(std::uint32_t task) const = 0;
+};
+
+/// Buckets in place: `tasks` may name a bucket twice (sum it, later share rank 0's).
+struct PlacedTask {
+  std::uint32_t bucket = 0;
+  BucketSpec spec;
+};
+SegmentShape placed_shape(const HostLayout& layout, std::span<const PlacedTask> tasks);
+/// REQUIRES: the segment has placed_shape().
+std::unique_ptr<ShmWork> make_placed_work(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout,
+                                          std::vector<PlacedTask> tasks);
+
+/// Buckets anywhere, one task for each. `memory` outlives the work.
+struct StagedTask {
+  BucketSpec spec;
+  std::byte* memory = nullptr;
+};
+SegmentShape staged_shape(std::uint32_t ranks);
+/// REQUIRES: the segment has staged_shape().
+std::unique_ptr<ShmWork> make_staged_work(std::shared_ptr<Segment> segment, ShmTeam team,
+                                          std::vector<StagedTask> tasks);
+
+}  // namespace tutti::worker

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/exchange_shm.h"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+#include <random>
+
+#include "ps/reduce.h"
+#include "tests/worker/shm_ranks.h"
+
+namespace tutti::worker {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+using Bytes = std::vector<std::byte>;
+
+/// Of all kinds and awkward lengths; the last is of many blocks and pieces.
+std::vector<BucketSpec> many_buckets() {
+  return {{DType::kFloat32, Reduction::kAverage, 1},        {DType::kFloat32, Reduction::kAverage, 50'001},
+          {DType::kFloat64, Reduction::kSum, 777},          {DType::kBFloat16, Reduction::kAverage, 33'333},
+          {DType::kFloat16, Reduction::kAverage, 129},      {DType::kInt64, Reduction::kSum, 65},
+          {DType::kInt64, Reduction::kBroadcast, 40'000},   {DType::kFloat32, Reduction::kSum, 0},
+          {DType::kFloat32, Reduction::kAverage, 1'200'003}};
+}
+
+/// Numbers whose sums depend on their order.
+Bytes input_of(const BucketSpec& spec, std::uint32_t rank, std::uint64_t round) {
+  Bytes bytes(spec.bytes());
+  std::mt19937_64 random(rank * 1000 + round);
+  std::normal_distribution<double> number(0.0, 100.0);
+  for (std::uint64_t i = 0; i < spec.elements; ++i) {
+    std::byte* const at = bytes.data() + i * size_of(spec.dtype);
+    const double drawn = number(random);
+    if (spec.dtype == DType::kFloat64) std::memcpy(at, &drawn, sizeof drawn);
+    if (spec.dtype == DType::kFloat32) {
+      const auto value = static_cast<float>(drawn);
+      std::memcpy(at, &value, sizeof value);
+    }
+    if (spec.dtype == DType::kInt64) {
+      const auto value = static_cast<std::int64_t>(drawn);
+      std::memcpy(at, &value, sizeof value);
+    }
+    if (size_of(spec.dtype) == 2) {
+      const std::uint16_t finite = random() & 0xbbff;  // no infinity, nothing that is not a number
+      std::memcpy(at, &finite, sizeof finite);
+    }
+  }
+  return bytes;
+}
+
+Bytes expected(const BucketSpec& spec, std::uint32_t ranks, std::uint64_t round) {
+  std::vector<Bytes> inputs;
+  std::vector<const std::byte*> contributions;
+  for (std::uint32_t rank = 0; rank < ranks; ++rank) inputs.push_back(input_of(spec, rank, round));
+  for (const Bytes& input : inputs) contributions.push_back(input.data());
+  if (spec.reduction != Reduction::kBroadcast) ps::reduce(spec.dtype, spec.reduction, contributions, inputs[0]);
+  return inputs[0];
+}
+
+struct Memory {
+  std::vector<BucketMemory> placed;
+  std::vector<Bytes> own;
+  ExchangePlan plan;
+};
+
+/// Opens the exchange over buckets in its own memory, or over buckets of the caller's.
+Memory open(ShmExchange& exchange, const std::vector<BucketSpec>& buckets, bool placed, Deadline deadline) {
+  Memory memory;
+  memory.plan.buckets = buckets;
+  if (placed) {
+    memory.placed = exchange.place(memory.plan, deadline).value();
+    for (const BucketMemory& bucket : memory.placed) memory.plan.memory.push_back(bucket.get());
+  } else {
+    for (const BucketSpec& bucket : buckets) memory.own.emplace_back(bucket.bytes());
+    for (Bytes& bucket : memory.own) memory.plan.memory.push_back(bucket.data());
+  }
+  EXPECT_TRUE(exchange.open(memory.plan, deadline));
+  return memory;
+}
+
+void fill(const Memory& memory, std::uint32_t bucket, std::uint32_t rank, std::uint64_t round) {
+  const Bytes input = input_of(memory.plan.buckets[bucket], rank, round);
+  std::copy(input.begin(), input.end(), memory.plan.memory[bucket]);
+}
+
+bool holds(const Memory& memory, std::uint32_t bucket, const Bytes& expected) {
+  return std::equal(expected.begin(), expected.end(), memory.plan.memory[bucket]);
+}
+
+using Setting = std::tuple<std::uint32_t, bool>;  // ranks; placed
+class ShmExchangeTest : public ::testing::TestWithParam<Setting> {};
+class ShmExchangeWait : public ShmExchangeTest {};  // with somebody to wait for
+
+TEST_P(ShmExchangeTest, ReducesInRankOrderOverManyRounds) {
+  const auto [size, placed] = GetParam();
+  ShmRanks ranks(size);
+  const auto buckets = many_buckets();
+  constexpr std::uint64_t kRounds = 4;
+  std::vector<std::vector<Bytes>> results(kRounds);
+  for (std::uint64_t round = 0; round < kRounds; ++round) {
+    for (const BucketSpec& bucket : buckets) results[round].push_back(expected(bucket, size, round));
+  }
+  const bool in_place = placed;
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    const Memory memory = open(exchange, buckets, in_place, ranks.in(20s));
+    for (std::uint64_t round = 0; round < kRounds; ++round) {
+      for (std::uint32_t b = 0; b < buckets.size(); ++b) {
+        fill(memory, b, rank, round);
+        ASSERT_TRUE(exchange.start({round, 0}, b));
+        ASSERT_TRUE(exchange.poll());
+      }
+      // Waited for one by one in odd rounds, in another order than they were started in.
+      for (std::uint32_t b = round % 2 == 1 ? static_cast<std::uint32_t>(buckets.size()) : 0; b-- > 0;) {
+        ASSERT_TRUE(exchange.wait(b, ranks.in(20s)));
+        EXPECT_TRUE(holds(memory, b, results[round][b])) << "round " << round << ", bucket " << b << ", rank " << rank;
+      }
+      ASSERT_TRUE(exchange.finish(ranks.in(20s)));
+      for (std::uint32_t b = 0; b < buckets.size(); ++b) {
+        EXPECT_TRUE(holds(memory, b, results[round][b])) << "round " << round << ", bucket " << b << ", rank " << rank;
+      }
+    }
+  });
+}
+
+TEST_P(ShmExchangeTest, ReopensWithAnotherPlan) {
+  const auto [size, placed] = GetParam();
+  ShmRanks ranks(size);
+  const bool in_place = placed;
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    for (std::uint32_t number = 0; number < 3; ++number) {
+      ExchangePlan plan;
+      plan.number = number;
+      plan.buckets = {{DType::kFloat32, Reduction::kSum, 1000 + number}};
+      std::vector<float> own(1000 + number);
+      std::vector<BucketMemory> memory;
+      if (in_place) memory = exchange.place(plan, ranks.in(20s)).value();
+      auto* values = in_place ? reinterpret_cast<float*>(memory[0].get()) : own.data();
+      plan.memory = {reinterpret_cast<std::byte*>(values)};
+      ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+      std::fill_n(values, 1000 + number, static_cast<float>(rank + 1));
+      ASSERT_TRUE(exchange.start({number, 0}, 0));
+      ASSERT_TRUE(exchange.finish(ranks.in(20s)));
+      EXPECT_EQ(values[999 + number], static_cast<float>(size * (size + 1) / 2));
+    }
+  });
+}
+
+TEST_P(ShmExchangeWait, NamesTheRankThatItWaitedForInVain) {
+  const auto [size, placed] = GetParam();
+  ShmRanks ranks(size);
+  const bool in_place = placed;
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, in_place, ranks.in(20s));
+    if (rank == ranks.size() - 1) return;  // this one never starts
+    ASSERT_TRUE(exchange.start({12, 0}, 0));
+    const auto waited = exchange.wait(0, ranks.in(30ms));
+    ASSERT_FALSE(waited);
+    EXPECT_EQ(waited.error().code, Errc::kTimeout);
+    EXPECT_THAT(waited.error().text(),
+                ::testing::AllOf(HasSubstr("testhost"), HasSubstr("step 12"), HasSubstr("bucket 0"),
+                                 HasSubstr("in vain for local rank " + std::to_string(ranks.size() - 1))));
+  });
+}
+
+TEST_P(ShmExchangeWait, EndsASleepingWaitWithTheCauseOfAnAbort) {
+  const auto [size, placed] = GetParam();
+  ShmRanks ranks(size);
+  const bool in_place = placed;
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, in_place, ranks.in(20s));
+    if (rank != 0) return;
+    ASSERT_TRUE(exchange.start({1, 0}, 0));
+    std::jthread loop([&] {
+      exchange.abort(fail(Errc::kPeerLost, "rank 1 was killed"));
+      exchange.abort(fail(Errc::kTimeout, "later"));
+    });
+    EXPECT_EQ(exchange.wait(0, ranks.in(20s)).error().text(), "rank 1 was killed");
+    loop.join();
+    EXPECT_EQ(exchange.poll().error().code, Errc::kPeerLost);
+    EXPECT_EQ(exchange.start({2, 0}, 0).error().code, Errc::kPeerLost);
+    EXPECT_EQ(exchange.open(memory.plan, ranks.in(1s)).error().code, Errc::kPeerLost);
+  });
+}
+
+std::string name_of(const ::testing::TestParamInfo<Setting>& info) {
+  return std::to_string(std::get<0>(info.param)) + (std::get<1>(info.param) ? "RanksInPlace" : "RanksStaged");
+}
+INSTANTIATE_TEST_SUITE_P(All, ShmExchangeTest, ::testing::Combine(::testing::Values(1u, 2u, 3u, 5u), ::testing::Bool()),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(All, ShmExchangeWait, ::testing::Combine(::testing::Values(2u, 3u, 5u), ::testing::Bool()),
+                         name_of);
+
+TEST(ShmExchange, SharesTheFirstRanksBucketBack) {
+  ShmRanks ranks(3, /*shares_back=*/true);
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    ExchangePlan plan;
+    plan.buckets = {{DType::kFloat32, Reduction::kSum, 100'000}};
+    const auto memory = exchange.place(plan, ranks.in(20s)).value();
+    plan.memory = {memory[0].get()};
+    ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+    auto* values = reinterpret_cast<float*>(memory[0].get());
+    for (std::uint64_t round = 1; round <= 5; ++round) {
+      std::fill_n(values, 100'000, static_cast<float>(rank + round));
+      ASSERT_TRUE(exchange.start({round, 0}, 0));
+      ASSERT_TRUE(exchange.wait(0, ranks.in(20s)));
+      EXPECT_TRUE(exchange.is_summed(0));
+      const auto sum = static_cast<float>(3 + 3 * round);
+      ASSERT_EQ(values[99'999], sum);
+      // What would come from the other hosts.
+      if (rank == 0) std::fill_n(values, 100'000, sum * 2);
+      ASSERT_TRUE(exchange.start_share(0));
+      ASSERT_TRUE(exchange.wait_share(0, ranks.in(20s)));
+      ASSERT_EQ(values[0], sum * 2);
+      ASSERT_EQ(values[99'999], sum * 2);
+    }
+  });
+}
+
+TEST(ShmExchange, RefusesRanksWithOtherBuckets) {
+  ShmRanks ranks(2);
+  ExchangePlan plan;
+  plan.buckets = {{DType::kFloat32, Reduction::kSum, 10}};
+  ASSERT_TRUE(ranks[0].place(plan, ranks.in(20s)));
+  plan.buckets[0].reduction = Reduction::kAverage;
+  const auto refused = ranks[1].place(plan, ranks.in(20s));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kMismatch);
+}
+
+TEST(ShmExchange, RefusesAnAverageOfIntegers) {
+  ShmRanks ranks(1);
+  ExchangePlan plan;
+  plan.buckets = {{DType::kInt32, Reduction::kAverage, 4}};
+  EXPECT_EQ(ranks[0].place(plan, ranks.in(20s)).error().code, Errc::kUsage);
+}
+
+TEST(ShmExchange, LeavesItsMemoryToWhoStillHoldsIt) {
+  BucketMemory bucket;
+  {
+    ShmRanks ranks(1);
+    ExchangePlan plan;
+    plan.buckets = {{DType::kInt8, Reduction::kSum, 4}};
+    bucket = ranks[0].place(plan, ranks.in(20s)).value()[0];
+  }
+  *bucket = std::byte{5};
+  EXPECT_EQ(*bucket, std::byte{5});
+}
+
+}  // namespace
+}  // namespace tutti::worker

@@ -54,8 +54,9 @@ class ByExchange final : public Collective {
   const std::uint32_t object_;
   const std::unique_ptr<worker::Exchange> exchange_;
   const float tolerance_;
-  std::optional<BucketMemory> own_;  // where the exchange has no memory to offer, or is not to
-  std::vector<std::byte*> memory_;
+  std::vector<worker::BucketMemory> places_;  // the exchange's own; none where it has none to offer, or is not to
+  std::optional<PlainMemory> own_;            // in their stead
+  std::vector<std::byte*> memory_;            // of each bucket
   worker::ExchangeId id_;
 };
 
@@ -70,8 +71,9 @@ ByExchange::ByExchange(Session& session, const Options& options, std::uint64_t b
   worker::ExchangePlan plan{object_, 0, {}, {}};
   for (std::uint32_t b = 0; b <= batch_size(bytes); ++b)
     plan.buckets.push_back({DType::kFloat32, Reduction::kAverage, elements_of(b, bytes)});
-  if (options.memory == "exchange") plan.memory = impl_.check(exchange_->place(plan, impl_.deadline()));
-  if (plan.memory.empty()) plan.memory = own_.emplace(bytes).places();
+  if (options.memory == "exchange") places_ = impl_.check(exchange_->place(plan, impl_.deadline()));
+  for (const worker::BucketMemory& place : places_) plan.memory.push_back(place.get());
+  if (places_.empty()) plan.memory = own_.emplace(bytes).places();
   memory_ = plan.memory;
   impl_.check(exchange_->open(std::move(plan), impl_.deadline()));
 }

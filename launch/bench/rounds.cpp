@@ -66,7 +66,7 @@ int batches_for(double us) noexcept {
   return static_cast<int>(std::clamp(std::ceil(kSecond / us), double{kBatchesMin}, double{kBatchesMax}));
 }
 
-BucketMemory::BucketMemory(std::uint64_t bytes) {
+PlainMemory::PlainMemory(std::uint64_t bytes) {
   const auto buckets = static_cast<std::uint32_t>(1 + batch_size(bytes));
   const auto size = [bytes](std::uint32_t bucket) { return padded(elements_of(bucket, bytes) * sizeof(float)); };
   memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, size(kGate) + (buckets - 1) * size(1))));

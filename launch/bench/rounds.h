@@ -43,9 +43,9 @@ std::size_t batch_size(std::uint64_t bytes) noexcept;
 int batches_for(double us) noexcept;
 
 /// The buckets of one size, page by page, for a Collective that takes its tensors from anywhere.
-class BucketMemory {
+class PlainMemory {
  public:
-  explicit BucketMemory(std::uint64_t bytes);
+  explicit PlainMemory(std::uint64_t bytes);
   const std::vector<std::byte*>& places() const noexcept { return places_; }
 
  private:

@@ -36,15 +36,20 @@ void expect_measured(const boost::json::object& line, const std::string& exchang
   EXPECT_NEAR(number(line, "bytes_per_s") / (bytes / number(line, "p50_us") * 1e6), 1, 1e-3);  // both are rounded
 }
 
-void expect_all_reduce(const std::string& exchange) {
+void expect_all_reduce(const std::string& exchange, const std::string& memory = "anywhere") {
   const auto lines = lines_of({"allreduce", "--ranks", "2", "--exchange", exchange, "--bytes", "4096,1048576",
-                               "--rounds", "5", "--memory", "anywhere"});
+                               "--rounds", "5", "--memory", memory});
   ASSERT_EQ(lines.size(), 2u) << exchange;
   expect_measured(lines[0], exchange, 2, 4096);
   expect_measured(lines[1], exchange, 2, 1048576);
   EXPECT_TRUE(lines[0].at("exposed_us").is_null());
+  EXPECT_EQ(lines[0].at("memory").as_string(), memory);
 }
 
+TEST(Bench, AllReducesOverSharedMemoryInItsOwnMemoryAndInAnyOther) {
+  expect_all_reduce("shm", "exchange");
+  expect_all_reduce("shm", "anywhere");
+}
 TEST(Bench, AllReducesOverTheParameterServer) {
   expect_all_reduce("ps");
 }

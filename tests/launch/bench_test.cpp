@@ -121,7 +121,7 @@ class AloneCollective final : public bench::Collective {
 
  private:
   const std::uint64_t bytes_;
-  bench::BucketMemory memory_;
+  bench::PlainMemory memory_;
   const Spoil spoil_;
 };
 

@@ -43,7 +43,7 @@ def all_reduce_panel(figures, ranks, x0):
         out += [f'<line x1="{x0 + LEFT}" x2="{x0 + 330}" y1="{y.at(decade):.1f}" y2="{y.at(decade):.1f}" stroke="#ddd"/>',
                 text(x0 + LEFT - 6, y.at(decade) + 4, time_name(decade), "end", 10)]
         decade *= 10
-    out += [text(x.at(size), TOP + 238, size_name(size), "middle", 10) for size in sizes]
+    out += [text(x.at(size), TOP + 236 + 13 * (i % 2), size_name(size), "middle", 10) for i, size in enumerate(sizes)]
     for i, label in enumerate(dict.fromkeys(labels)):
         points = sorted((f["bytes"], f["p50_us"]) for f, l in zip(mine, labels) if l == label)
         path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in points)

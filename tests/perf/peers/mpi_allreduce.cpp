@@ -26,7 +26,7 @@ class ByMpi final : public tutti::bench::Collective {
  private:
   const tutti::perf::MpiProgram& mpi_;
   const std::uint64_t bytes_;
-  tutti::bench::BucketMemory memory_;
+  tutti::bench::PlainMemory memory_;
 };
 
 }  // namespace

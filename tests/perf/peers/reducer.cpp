@@ -93,7 +93,7 @@ class ByGloo final : public tutti::bench::Collective {
  private:
   const Group& group_;
   const std::uint64_t bytes_;
-  tutti::bench::BucketMemory memory_;
+  tutti::bench::PlainMemory memory_;
   std::vector<torch::Tensor> tensors_;
 };
 

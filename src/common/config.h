@@ -32,7 +32,9 @@ struct RunConfig {
   std::uint64_t bucket_bytes_max = 8u << 20;
   std::uint64_t bucket_bytes_first = 1u << 20;  ///< of the bucket that is ready first, and of the last one
   std::uint64_t chunk_bytes = 1u << 20;         ///< unit of wire, sum and placement
-  int window_chunks = 8;                        ///< chunks in flight from a worker to a shard
+  int window_chunks = 8;                        ///< chunks in flight on each connection
+  int connections = 1;                          ///< between a worker and a shard
+  std::string transport = "auto";               ///< auto: memory within a host, TCP between hosts; tcp
   int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks
   bool deterministic = true;
   bool born_in_place = false;     ///< large gradients are allocated in the segment that the ranks of a host share
@@ -46,8 +48,8 @@ struct RunConfig {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
-            timeout_s, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, threads, deterministic,
-            born_in_place, keep_freed_memory, log_dir, secret_file, trace, progress_s);
+            timeout_s, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections, transport,
+            threads, deterministic, born_in_place, keep_freed_memory, log_dir, secret_file, trace, progress_s);
   }
 };
 

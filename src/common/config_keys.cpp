@@ -29,6 +29,10 @@ std::string check_wire_dtype(std::string_view value) {
   return std::ranges::count(available, value) != 0 ? "" : "expected float32, bfloat16 or float16";
 }
 
+std::string check_transport(std::string_view value) {
+  return value == "auto" || value == "tcp" ? "" : "expected auto or tcp";
+}
+
 std::string check_launcher(std::string_view value) {
   constexpr std::array<std::string_view, 4> available = {"auto", "local", "mpirun", "slurm"};
   return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, mpirun or slurm";
@@ -72,7 +76,10 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"bucket_bytes_max", "gradients that travel together", &C::bucket_bytes_max, 1, kLargestBlock},
     {"bucket_bytes_first", "the same for the first and the last bucket", &C::bucket_bytes_first, 1, kLargestBlock},
     {"chunk_bytes", "unit of wire, sum and placement on servers", &C::chunk_bytes, 64, kLargestBlock},
-    {"window_chunks", "chunks in flight from a worker to a server", &C::window_chunks, 1, 65536},
+    {"window_chunks", "chunks in flight on a connection from a worker to a server", &C::window_chunks, 1, 65536},
+    {"connections", "from each worker to each server", &C::connections, 1, 16},
+    {"transport", "between workers and servers: auto (shared memory within a host) or tcp", &C::transport, 0, 0,
+     check_transport},
     {"threads", "threads of a worker's operators; 0: cores over local ranks", &C::threads, 0, 65536},
     {"deterministic", "the same bits on every run, at some cost", &C::deterministic},
     {"born_in_place", "shm: large gradients are allocated in the shared segment and never copied there",

@@ -116,6 +116,16 @@ std::uint32_t by_instruction(std::span<const std::byte> bytes, std::uint32_t see
 
 }  // namespace crc32c_detail
 
+// x^8n by squaring. The ones with which a checksum begins and ends cancel out in the sum.
+std::uint32_t crc32c_join(std::uint32_t first, std::uint32_t second, std::uint64_t second_bytes) {
+  using crc32c_detail::multiply;
+  std::uint32_t square = 1u << 23;  // x^8
+  for (; second_bytes != 0; second_bytes >>= 1, square = multiply(square, square)) {
+    if ((second_bytes & 1) != 0) first = multiply(first, square);
+  }
+  return first ^ second;
+}
+
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t seed) {
   static const auto way = crc32c_detail::has_instruction() ? crc32c_detail::by_instruction : crc32c_detail::by_table;
   return way(bytes, seed);

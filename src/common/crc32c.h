@@ -11,6 +11,8 @@ namespace tutti {
 
 /// `seed` is the checksum of the bytes before these: crc32c(b, crc32c(a)) is that of a followed by b.
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t seed = 0);
+/// The checksum of two parts, one after the other, from those of each: no byte is read again.
+std::uint32_t crc32c_join(std::uint32_t first, std::uint32_t second, std::uint64_t second_bytes);
 
 namespace crc32c_detail {
 // The two ways, for the test that compares them.

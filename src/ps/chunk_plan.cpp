@@ -65,11 +65,17 @@ std::uint64_t ChunkPlan::largest_bytes() const noexcept {
   return largest;
 }
 
-ShardMap::ShardMap(const ChunkPlan& plan, int shards) {
+ShardMap::ShardMap(const ChunkPlan& plan, int shards, int connections) {
   std::vector<std::uint64_t> bytes_of_slot(kSlots, 0);
   for (const Chunk& chunk : plan.chunks()) bytes_of_slot[chunk.slot] += chunk.bytes;
   for (const std::uint32_t shard : deal_largest_first(bytes_of_slot, static_cast<std::uint32_t>(shards))) {
     shard_of_slot_.push_back(static_cast<int>(shard));
+  }
+  std::vector<int> next(static_cast<std::size_t>(shards), 0);  // connection of each shard
+  for (const Chunk& chunk : plan.chunks()) {
+    int& turn = next[static_cast<std::size_t>(shard_of(chunk))];
+    connection_of_chunk_.push_back(static_cast<std::uint8_t>(turn));
+    turn = (turn + 1) % connections;
   }
 }
 

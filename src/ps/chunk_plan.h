@@ -49,14 +49,18 @@ class ChunkPlan {
   std::vector<std::uint32_t> first_of_bucket_;  // one more than there are buckets
 };
 
-/// Which shard serves which slot. There may be more shards than chunks: then some have none.
+/// Which shard serves which slot, and on which of a rank's connections to it a chunk and its result travel. There may
+/// be more shards than chunks: then some have none.
 class ShardMap {
  public:
-  ShardMap(const ChunkPlan& plan, int shards);
+  ShardMap(const ChunkPlan& plan, int shards, int connections = 1);
   int shard_of(const Chunk& chunk) const { return shard_of_slot_[chunk.slot]; }
+  /// A shard's chunks take its connections in turn, so that neighbours travel side by side.
+  int connection_of(const Chunk& chunk) const { return connection_of_chunk_[chunk.index]; }
 
  private:
   std::vector<int> shard_of_slot_;
+  std::vector<std::uint8_t> connection_of_chunk_;
 };
 
 /// Gives each weight a bin, the largest weight first, always to the bin that has least so far (the lowest of several),

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contributions of all ranks to one chunk, one round at a time: collected in any order, reduced in rank order.
+// The contributions of all ranks to one chunk, one round at a time: collected in any order, reduced in rank order. A
+// contribution was received, or lies in the rank's own bucket, which this process shares with it: then the bucket is
+// where the result goes, too.
 // Thread safety: owned by one thread.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "common/copy_meter.h"
 #include "ps/buffer_pool.h"
 #include "ps/chunk_plan.h"
 #include "ps/messages.h"
+#include "ps/sum_threads.h"
 
 namespace tutti::ps {
 
@@ -21,14 +26,31 @@ enum class PushKind {
   kOutOfStep,  ///< of another round than the one being collected: the ranks are not in the same exchange
 };
 
+/// Both null: of a rank that only receives a broadcast.
+struct Contribution {
+  Buffer received;
+  std::shared_ptr<std::byte> in_place;  ///< the chunk in the rank's bucket
+};
+
+/// What a sum needs besides its numbers; null: sums on the calling thread, nothing is counted.
+struct SumTools {
+  SumThreads* threads = nullptr;
+  CopyMeter* meter = nullptr;
+};
+
 class ChunkSet {
  public:
   PushKind judge(int rank, const Round& round) const;
-  /// The set takes the verified bytes (none from a rank that only receives). REQUIRES: judge() says kNew.
-  void add(int rank, const Round& round, Buffer bytes, int world_size);
+  /// The set takes the verified bytes. REQUIRES: judge() says kNew.
+  void add(int rank, const Round& round, Contribution contribution, int world_size);
   bool complete() const noexcept { return collecting_ && missing_ == 0; }
-  /// Reduces into the first contribution, gives the others back and waits for the next round. REQUIRES: complete().
-  SharedBuffer reduce(const Chunk& chunk);
+  /// Whether reduce() needs a buffer of its own: a broadcast whose bytes lie in rank 0's bucket, to ranks elsewhere.
+  bool needs_spare(const Chunk& chunk) const;
+  /// Writes the result to every bucket that lies here, gives the contributions back and waits for the next round.
+  /// Returns the memory from which the result is sent to the other ranks: the first buffer that was received, or
+  /// `spare`; null where every rank's bucket lies here. A bucket would not do, since its rank goes on with it as soon
+  /// as it has its result. REQUIRES: complete().
+  SharedBuffer reduce(const Chunk& chunk, Buffer spare, const SumTools& tools);
 
   /// The round being collected; none between two rounds.
   const std::optional<Round>& collecting() const noexcept { return collecting_; }
@@ -37,7 +59,7 @@ class ChunkSet {
  private:
   std::optional<Round> collecting_;
   std::optional<Round> completed_;  // the latest
-  std::vector<Buffer> contributions_;
+  std::vector<Contribution> contributions_;
   std::vector<bool> arrived_;
   int missing_ = 0;
 };

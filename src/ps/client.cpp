@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/bounded_archive.h"
@@ -14,9 +15,10 @@ namespace tutti::ps {
 Result<std::unique_ptr<Client>> Client::connect(Loop& loop, Options options, const Clock& clock, EventSink& events,
                                                 Deadline deadline) {
   const auto shards = static_cast<int>(options.shards.size());
+  const int connections = shards * options.connections;
   std::unique_ptr<Client> client(new Client(loop, std::move(options), clock, events));
   ClientSession& session = *client->session_;
-  TUTTI_TRY(session.pending().begin(ClientSession::kConnecting, shards));
+  TUTTI_TRY(session.pending().begin(ClientSession::kConnecting, connections));
   loop.run([&] { session.connect(loop.context(), deadline - clock.now()); });
   const auto connected = session.pending().wait(ClientSession::kConnecting, deadline);
   if (!connected) return connected.error();
@@ -30,30 +32,48 @@ Client::Client(Loop& loop, Options options, const Clock& clock, EventSink& event
       options_(std::move(options)),
       clock_(clock),
       events_(events),
-      session_(std::make_shared<ClientSession>(options_.shards, options_.credentials, clock, events)) {}
+      session_(std::make_shared<ClientSession>(options_, clock, events)) {}
 
 Client::~Client() {
   loop_.run([this] { return session_->shut(); }).wait();
   loop_.run([this] { session_.reset(); });
 }
 
+Result<HostBuckets> Client::place(std::uint32_t object, std::uint32_t number, std::span<const BucketSpec> buckets,
+                                  Deadline deadline) {
+  if (options_.placement.keeper.empty()) return HostBuckets();
+  auto placed = host_buckets(options_.placement, object, number, buckets, clock_, deadline);
+  if (placed) placed_[object] = *placed;
+  return placed;
+}
+
+bool Client::is_placed(const Buckets& buckets) const {
+  const auto found = placed_.find(buckets.object);
+  return found != placed_.end() &&
+         std::equal(found->second.begin(), found->second.end(), buckets.memory.begin(), buckets.memory.end(),
+                    [](const std::shared_ptr<std::byte>& place, const std::byte* at) { return place.get() == at; });
+}
+
 Result<> Client::open(Buckets buckets, Deadline deadline) {
-  ObjectTable table{buckets.object,
-                    buckets.number,
-                    options_.world_size,
-                    static_cast<std::int32_t>(options_.shards.size()),
-                    aligned_chunk_bytes(options_.chunk_bytes),
-                    std::move(buckets.specs)};
-  TUTTI_TRY(check(table));
-  if (encode(table).size() > kControlBytesMax) {
+  OpenRequest request{{}, is_placed(buckets) ? options_.placement : Placement{}};
+  request.table = {buckets.object,
+                   buckets.number,
+                   options_.world_size,
+                   static_cast<std::int32_t>(options_.shards.size()),
+                   aligned_chunk_bytes(options_.chunk_bytes),
+                   std::move(buckets.specs),
+                   options_.connections};
+  TUTTI_TRY(check(request.table));
+  TUTTI_TRY(check(request.placement));
+  const std::uint32_t object = request.table.object;
+  if (encode(request).size() > kControlBytesMax) {
     return fail(Errc::kUsage,
-                fmt::format("object {} has {} buckets: too many for one table", table.object, table.buckets.size()));
+                fmt::format("object {} has {} buckets: too many for one table", object, request.table.buckets.size()));
   }
-  const std::uint32_t object = table.object;
   close(object);
   TUTTI_TRY(session_->pending().begin(object));
-  loop_.post([session = session_, table = std::move(table), memory = std::move(buckets.memory)]() mutable {
-    session->open(std::move(table), std::move(memory));
+  loop_.post([session = session_, request = std::move(request), memory = std::move(buckets.memory)]() mutable {
+    session->open(std::move(request), std::move(memory));
   });
   return await(object, object, deadline);
 }

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "common/clock.h"
@@ -14,6 +16,7 @@
 #include "common/net/connection.h"
 #include "common/net/loop.h"
 #include "common/result.h"
+#include "ps/host_buckets.h"
 #include "ps/messages.h"
 #include "ps/pending.h"
 
@@ -28,6 +31,9 @@ class Client {
     Credentials credentials;       ///< self: this rank and the generation
     int world_size = 1;
     std::uint64_t chunk_bytes = 1u << 20;  ///< equal on all ranks
+    int connections = 1;                   ///< to each shard; equal on all ranks
+    Placement placement{};                 ///< of this rank among those of its host; no keeper: nothing is shared
+    CopyMeter* meter = nullptr;            ///< outlives the client
   };
   /// The buckets of one object. Equal on all ranks but for `memory`.
   struct Buckets {
@@ -44,7 +50,12 @@ class Client {
   /// Closes every connection at once.
   ~Client();
 
-  /// Agrees on the buckets with every shard. Errors: kMismatch, with the first difference from the other ranks' table.
+  /// Memory for these buckets that the shards of this host reach, too; it holds zeros. Empty where no memory is shared.
+  /// Errors: those of host_buckets().
+  Result<HostBuckets> place(std::uint32_t object, std::uint32_t number, std::span<const BucketSpec> buckets,
+                            Deadline deadline);
+  /// Agrees on the buckets with every shard. Buckets that lie where place() said are exchanged there with the shards of
+  /// this host. Errors: kMismatch, with the first difference from the other ranks' table.
   Result<> open(Buckets buckets, Deadline deadline);
   /// The bucket's memory holds this rank's input: begin. Never waits. A misuse (ClientFsm::start) ends the next wait
   /// with kUsage.
@@ -63,13 +74,15 @@ class Client {
 
  private:
   Client(Loop& loop, Options options, const Clock& clock, EventSink& events);
+  bool is_placed(const Buckets& buckets) const;
   Result<> await(Pending::Key key, std::uint32_t object, Deadline deadline);
 
   Loop& loop_;
   const Options options_;
   const Clock& clock_;
   EventSink& events_;
-  std::shared_ptr<ClientSession> session_;  // lives on the loop
+  std::map<std::uint32_t, HostBuckets> placed_;  // by object: what place() said last
+  std::shared_ptr<ClientSession> session_;       // lives on the loop
 };
 
 }  // namespace tutti::ps

@@ -10,17 +10,20 @@
 
 namespace tutti::ps {
 
-ClientFsm::ClientFsm(ObjectTable table, std::vector<std::byte*> memory, int rank, std::uint32_t generation)
+ClientFsm::ClientFsm(ObjectTable table, std::vector<std::byte*> memory, int rank, std::uint32_t generation,
+                     bool is_shared)
     : table_(std::move(table)),
       memory_(std::move(memory)),
       rank_(rank),
       generation_(generation),
+      is_shared_(is_shared),
       plan_(table_.buckets, table_.chunk_bytes),
-      map_(plan_, table_.shards),
+      map_(plan_, table_.shards, table_.connections),
       shards_(static_cast<std::size_t>(table_.shards)),
       pushed_(plan_.chunks().size(), false),
       left_(table_.buckets.size(), 0) {
   TUTTI_ASSERT(memory_.size() == table_.buckets.size(), "every bucket has its memory");
+  for (Shard& shard : shards_) shard.lanes.resize(static_cast<std::size_t>(table_.connections));
 }
 
 Result<> ClientFsm::opened(int shard, const Opened& answer) {
@@ -29,7 +32,12 @@ Result<> ClientFsm::opened(int shard, const Opened& answer) {
   if (answer.window_chunks < 1) {
     return fail(Errc::kProtocol, fmt::format("shard {} grants {} chunks", shard, answer.window_chunks));
   }
-  shards_.at(static_cast<std::size_t>(shard)).window = answer.window_chunks;
+  if (answer.in_place && !is_shared_) {
+    return fail(Errc::kProtocol, fmt::format("shard {} says that it reads memory which is not shared", shard));
+  }
+  Shard& from = shards_.at(static_cast<std::size_t>(shard));
+  from.window = answer.window_chunks;
+  from.in_place = answer.in_place;
   return {};
 }
 
@@ -68,9 +76,9 @@ Result<ClientStep> ClientFsm::start(const Round& round, std::uint32_t bucket) {
   left_[bucket] = chunks.size();
   awaited_ += chunks.size();
   for (const Chunk& chunk : chunks) {
-    const int shard = map_.shard_of(chunk);
-    shards_[static_cast<std::size_t>(shard)].queued.push_back(chunk.index);
-    push_queued(shard, step.pushes);
+    const int shard = map_.shard_of(chunk), connection = map_.connection_of(chunk);
+    lane(shard, connection).queued.push_back(chunk.index);
+    push_queued(shard, connection, step.pushes);
   }
   return step;
 }
@@ -84,11 +92,12 @@ Result<ClientStep> ClientFsm::result(int shard, const FrameHeader& result) {
   TUTTI_TRY(check_awaited(shard, result));
   pushed_[result.chunk] = false;
   --awaited_;
-  --shards_[static_cast<std::size_t>(shard)].in_flight;
+  const int connection = map_.connection_of(chunk(result.chunk));
+  --lane(shard, connection).in_flight;
   ClientStep step;
   const std::uint32_t bucket = chunk(result.chunk).bucket;
   if (--left_[bucket] == 0) step.bucket_done = bucket;
-  push_queued(shard, step.pushes);
+  push_queued(shard, connection, step.pushes);
   return step;
 }
 
@@ -104,29 +113,30 @@ Result<> ClientFsm::check_awaited(int shard, const FrameHeader& result) const {
     return refuse("it belongs to another shard");
   if (round_of(result) != round_) return refuse("this is " + describe(round_));
   if (!pushed_[result.chunk]) return refuse("none is awaited");
-  const std::uint64_t expected = chunk(result.chunk).bytes;
+  const std::uint64_t expected = is_in_place(shard) ? 0 : chunk(result.chunk).bytes;
   if (result.payload_bytes != expected)
     return refuse(fmt::format("{} bytes, expected {}", result.payload_bytes, expected));
   return {};
 }
 
-void ClientFsm::push_queued(int number, std::vector<ClientPush>& pushes) {
-  Shard& shard = shards_[static_cast<std::size_t>(number)];
-  while (!shard.queued.empty() && shard.in_flight < shard.window) {
-    const Chunk& next = chunk(shard.queued.front());
-    shard.queued.pop_front();
-    ++shard.in_flight;
+void ClientFsm::push_queued(int shard, int connection, std::vector<ClientPush>& pushes) {
+  const int window = shards_[static_cast<std::size_t>(shard)].window;
+  Lane& to = lane(shard, connection);
+  while (!to.queued.empty() && to.in_flight < window) {
+    const Chunk& next = chunk(to.queued.front());
+    to.queued.pop_front();
+    ++to.in_flight;
     pushed_[next.index] = true;
-    pushes.push_back(make_push(number, next));
+    pushes.push_back(make_push(shard, connection, next));
   }
 }
 
-ClientPush ClientFsm::make_push(int shard, const Chunk& chunk) const {
+ClientPush ClientFsm::make_push(int shard, int connection, const Chunk& chunk) const {
   const bool receives_only = chunk.reduction == Reduction::kBroadcast && rank_ != 0;
-  const std::uint64_t bytes = receives_only ? 0 : chunk.bytes;
+  const std::uint64_t bytes = receives_only || is_in_place(shard) ? 0 : chunk.bytes;
   FrameHeader push = header(FrameType::kPush, chunk.index);
   push.payload_bytes = bytes;
-  return {shard, push, {memory_of(chunk), bytes}};
+  return {shard, connection, push, {memory_of(chunk), bytes}};
 }
 
 FrameHeader ClientFsm::header(FrameType type, std::uint32_t chunk) const {

@@ -21,6 +21,7 @@ namespace tutti::ps {
 /// A chunk that may be sent now.
 struct ClientPush {
   int shard = 0;
+  int connection = 0;  ///< of those to the shard
   FrameHeader header;
   std::span<const std::byte> payload;  ///< in the bucket; it stays unchanged until the result arrives
 };
@@ -40,8 +41,10 @@ struct ClientWait {
 
 class ClientFsm {
  public:
-  /// `memory` holds each bucket of `table`, in order, and outlives the machine. REQUIRES: check(table) holds.
-  ClientFsm(ObjectTable table, std::vector<std::byte*> memory, int rank, std::uint32_t generation);
+  /// `memory` holds each bucket of `table`, in order, and outlives the machine; `is_shared`: shards were told where
+  /// they can find it. REQUIRES: check(table) holds.
+  ClientFsm(ObjectTable table, std::vector<std::byte*> memory, int rank, std::uint32_t generation,
+            bool is_shared = false);
 
   /// A shard's answer to the open. Its refusal becomes this rank's failure.
   Result<> opened(int shard, const Opened& answer);
@@ -69,21 +72,30 @@ class ClientFsm {
   FrameHeader header(FrameType type, std::uint32_t chunk) const;
 
  private:
-  struct Shard {
-    int window = 0;  // 0: not open yet
+  struct Lane {  // one connection
     int in_flight = 0;
     std::deque<std::uint32_t> queued;  // started, but beyond the window
   };
+  struct Shard {
+    int window = 0;         // 0: not open yet
+    bool in_place = false;  // reads and writes the buckets itself
+    std::vector<Lane> lanes;
+  };
 
   Result<> check_awaited(int shard, const FrameHeader& result) const;
-  void push_queued(int shard, std::vector<ClientPush>& pushes);
-  ClientPush make_push(int shard, const Chunk& chunk) const;
+  void push_queued(int shard, int connection, std::vector<ClientPush>& pushes);
+  ClientPush make_push(int shard, int connection, const Chunk& chunk) const;
+  Lane& lane(int shard, int connection) {
+    return shards_[static_cast<std::size_t>(shard)].lanes[static_cast<std::size_t>(connection)];
+  }
+  bool is_in_place(int shard) const { return shards_[static_cast<std::size_t>(shard)].in_place; }
   std::byte* memory_of(const Chunk& chunk) const { return memory_[chunk.bucket] + chunk.offset_bytes; }
 
   const ObjectTable table_;
   const std::vector<std::byte*> memory_;
   const int rank_;
   const std::uint32_t generation_;
+  const bool is_shared_;
   const ChunkPlan plan_;
   const ShardMap map_;
   std::vector<Shard> shards_;

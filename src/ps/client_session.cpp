@@ -11,38 +11,56 @@
 
 namespace tutti::ps {
 
-ClientSession::ClientSession(std::vector<Endpoint> shards, Credentials credentials, const Clock& clock,
-                             EventSink& events)
-    : credentials_(std::move(credentials)), clock_(clock), events_(events) {
-  for (Endpoint& shard : shards) links_.push_back({std::move(shard), nullptr});
-}
-
-void ClientSession::connect(boost::asio::io_context& context, Duration timeout) {
-  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) {
-    tutti::connect(context, link(shard).endpoint, credentials_, timeout,
-                   [self = shared_from_this(), shard](Result<std::shared_ptr<Connection>> connected) {
-                     self->attach(shard, std::move(connected));
-                   });
+ClientSession::ClientSession(const Client::Options& options, const Clock& clock, EventSink& events)
+    : credentials_(options.credentials), meter_(options.meter), clock_(clock), events_(events) {
+  const auto connections = static_cast<std::size_t>(options.connections);
+  for (const Endpoint& shard : options.shards) {
+    links_.push_back({shard, std::vector<std::shared_ptr<Connection>>(connections)});
   }
 }
 
-void ClientSession::attach(int shard, Result<std::shared_ptr<Connection>> connected) {
-  if (live_.is_ending()) return;
-  if (!connected) return pending_.fail(std::move(connected).error().wrap(name_of_shard(shard) + " cannot be reached"));
-  link(shard).connection = std::move(*connected);
-  live_.opened();
-  link(shard).connection->start(*this);
-  pending_.end(kConnecting);
+void ClientSession::connect(boost::asio::io_context& context, Duration timeout) {
+  const Deadline deadline = clock_.now() + timeout;
+  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) connect(context, shard, 0, deadline);
 }
 
-void ClientSession::open(ObjectTable table, std::vector<std::byte*> memory) {
-  const std::uint32_t object = table.object;
-  const auto placed = machines_.try_emplace(object, std::move(table), std::move(memory), credentials_.self.rank,
-                                            credentials_.self.generation);
-  const ClientFsm& machine = placed.first->second;
-  const FrameHeader header = machine.header(FrameType::kOpen, 0);
+// One after the other: by the first the shard knows that the rank has come again, and drops whatever it had of it.
+void ClientSession::connect(boost::asio::io_context& context, int shard, std::uint8_t number, Deadline deadline) {
+  Credentials credentials = credentials_;
+  credentials.self.connection = number;
+  tutti::connect(
+      context, link(shard).endpoint, std::move(credentials), deadline - clock_.now(),
+      [self = shared_from_this(), &context, shard, number, deadline](Result<std::shared_ptr<Connection>> connected) {
+        const bool is_attached = self->attach(shard, number, std::move(connected));
+        const auto next = static_cast<std::uint8_t>(number + 1);
+        if (is_attached && next < self->link(shard).connections.size()) self->connect(context, shard, next, deadline);
+      });
+}
+
+bool ClientSession::attach(int shard, std::uint8_t number, Result<std::shared_ptr<Connection>> connected) {
+  if (live_.is_ending()) return false;
+  if (!connected) {
+    pending_.fail(std::move(connected).error().wrap(name_of_shard(shard) + " cannot be reached"));
+    return false;
+  }
+  std::shared_ptr<Connection>& connection = link(shard).connections[number];
+  connection = std::move(*connected);
+  live_.opened();
+  connection->measure(meter_);
+  connection->start(*this);
+  pending_.end(kConnecting);
+  return true;
+}
+
+void ClientSession::open(OpenRequest request, std::vector<std::byte*> memory) {
+  const std::string control = encode(request);
+  const std::uint32_t object = request.table.object;
+  const bool is_shared = !request.placement.keeper.empty();
+  const auto placed = machines_.try_emplace(object, std::move(request.table), std::move(memory), credentials_.self.rank,
+                                            credentials_.self.generation, is_shared);
+  const FrameHeader header = placed.first->second.header(FrameType::kOpen, 0);
   for (const Link& link : links_) {
-    if (link.connection) link.connection->send(header, encode(machine.table()));
+    if (const auto& first = link.connections.front()) first->send(header, control);
   }
 }
 
@@ -71,7 +89,9 @@ std::shared_future<void> ClientSession::close(std::uint32_t object) {
 
 std::shared_future<void> ClientSession::shut() {
   for (const Link& link : links_) {
-    if (link.connection) link.connection->close(true);
+    for (const auto& connection : link.connections) {
+      if (connection) connection->close(true);
+    }
   }
   return live_.ending();
 }
@@ -111,7 +131,7 @@ Result<> ClientSession::on_result(int shard, const FrameHeader& header) {
     return fail(Errc::kProtocol, fmt::format("a result of object {}, which is not open", header.object));
   auto step = receiver->result(shard, header);
   if (!step) return step.error();
-  record(EventKind::kChunkReceived, header, header.chunk, header.payload_bytes);
+  record(EventKind::kChunkReceived, header, header.chunk, receiver->chunk(header.chunk).bytes);
   carry_out(*receiver, *step);
   return {};
 }
@@ -127,7 +147,7 @@ void ClientSession::carry_out(const ClientFsm& machine, const ClientStep& step) 
 }
 
 void ClientSession::send(const ClientPush& push) {
-  const auto& connection = link(push.shard).connection;
+  const auto& connection = link(push.shard).connections[static_cast<std::size_t>(push.connection)];
   if (!connection) return;  // its loss has ended every wait
   const auto sent = [weak = weak_from_this(), header = push.header](bool ok) {
     const auto self = weak.lock();
@@ -150,7 +170,7 @@ void ClientSession::ask(std::uint32_t object) {
                           wait->bucket, wait->chunk, name_of_shard(wait->shard)));
   FrameHeader question = asking->header(FrameType::kPush, wait->chunk);
   question.flags = kQuestion;
-  if (const auto& connection = link(wait->shard).connection) connection->send(question, {});
+  if (const auto& first = link(wait->shard).connections.front()) first->send(question, {});
 }
 
 Result<> ClientSession::on_answer(int shard, const FrameHeader& header, std::span<const std::byte> control) {
@@ -168,7 +188,9 @@ Result<> ClientSession::on_answer(int shard, const FrameHeader& header, std::spa
 void ClientSession::on_closed(Connection& connection, const Failure& why) {
   const int shard = shard_of(connection);
   if (!live_.is_ending()) pending_.fail(Failure(why).wrap(describe_loss(shard)));
-  link(shard).connection.reset();
+  for (auto& of_shard : link(shard).connections) {
+    if (of_shard.get() == &connection) of_shard.reset();
+  }
   live_.closed();
 }
 
@@ -178,8 +200,10 @@ ClientFsm* ClientSession::machine(std::uint32_t object) {
 }
 
 int ClientSession::shard_of(const Connection& connection) const {
-  const auto found = std::find_if(links_.begin(), links_.end(),
-                                  [&](const Link& link) { return link.connection.get() == &connection; });
+  const auto is_this = [&](const std::shared_ptr<Connection>& other) { return other.get() == &connection; };
+  const auto found = std::find_if(links_.begin(), links_.end(), [&](const Link& link) {
+    return std::any_of(link.connections.begin(), link.connections.end(), is_this);
+  });
   TUTTI_ASSERT(found != links_.end(), "a connection belongs to a shard until it is closed");
   return static_cast<int>(found - links_.begin());
 }

@@ -15,6 +15,7 @@
 #include "common/event.h"
 #include "common/net/connection.h"
 #include "common/result.h"
+#include "ps/client.h"
 #include "ps/client_fsm.h"
 #include "ps/live_connections.h"
 #include "ps/pending.h"
@@ -30,11 +31,11 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
     return (Pending::Key{object} + 1) << 32 | bucket;
   }
 
-  ClientSession(std::vector<Endpoint> shards, Credentials credentials, const Clock& clock, EventSink& events);
+  ClientSession(const Client::Options& options, const Clock& clock, EventSink& events);
 
   void connect(boost::asio::io_context& context, Duration timeout);
-  /// Sends the table to every shard. REQUIRES: the object of this number was closed; check(table) holds.
-  void open(ObjectTable table, std::vector<std::byte*> memory);
+  /// Sends the table to every shard. REQUIRES: the object of this number was closed; check() holds for both parts.
+  void open(OpenRequest request, std::vector<std::byte*> memory);
   void start(std::uint32_t object, const Round& round, std::uint32_t bucket);
   /// Writes down what the object waits for and asks the shard who is missing there.
   void ask(std::uint32_t object);
@@ -55,10 +56,11 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
  private:
   struct Link {
     Endpoint endpoint;
-    std::shared_ptr<Connection> connection;  // null: not connected
+    std::vector<std::shared_ptr<Connection>> connections;  // null: not connected
   };
 
-  void attach(int shard, Result<std::shared_ptr<Connection>> connected);
+  void connect(boost::asio::io_context& context, int shard, std::uint8_t number, Deadline deadline);
+  bool attach(int shard, std::uint8_t number, Result<std::shared_ptr<Connection>> connected);
   Result<> on_opened(int shard, std::uint32_t object, std::span<const std::byte> control);
   Result<> on_result(int shard, const FrameHeader& header);
   Result<> on_answer(int shard, const FrameHeader& header, std::span<const std::byte> control);
@@ -73,6 +75,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   std::string describe_loss(int shard);
 
   const Credentials credentials_;
+  CopyMeter* const meter_;
   const Clock& clock_;
   EventSink& events_;
   Pending pending_;

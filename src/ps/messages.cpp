@@ -42,6 +42,9 @@ Result<> check(const ObjectTable& table) {
   if (table.chunk_bytes == 0 || table.chunk_bytes % kChunkAlignment != 0 || table.chunk_bytes > kPayloadBytesMax) {
     return refuse(table, fmt::format("chunks of {} bytes", table.chunk_bytes));
   }
+  if (table.connections < 1 || table.connections > kConnectionsMax) {
+    return refuse(table, fmt::format("{} connections to a shard", table.connections));
+  }
   std::uint64_t chunks = 0;
   for (const BucketSpec& bucket : table.buckets) {
     if (bucket.elements > kElementsMax) return refuse(table, fmt::format("a bucket of {} elements", bucket.elements));
@@ -58,6 +61,7 @@ std::string first_difference(const ObjectTable& found, const ObjectTable& expect
   };
   for (const std::string& text : {differ("the world size", found.world_size, expected.world_size),
                                   differ("the number of shards", found.shards, expected.shards),
+                                  differ("the number of connections", found.connections, expected.connections),
                                   differ("chunk_bytes", found.chunk_bytes, expected.chunk_bytes),
                                   differ("the plan's number", found.number, expected.number),
                                   differ("the number of buckets", found.buckets.size(), expected.buckets.size())}) {

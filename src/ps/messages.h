@@ -2,10 +2,14 @@
 // What clients and shards say to each other besides tensor bytes. A client opens an object (one DataParallel) with its
 // table; then it pushes chunks and receives results. A push is identified by (generation, step, exchange, object, rank,
 // chunk), all in its header.
-//   kOpen    client -> shard   control: ObjectTable
+//   kOpen    client -> shard   control: OpenRequest; on the first connection
 //   kOpened  shard -> client   control: Opened
 //   kPush    client -> shard   payload: this rank's chunk; none from a rank that only receives a broadcast
 //   kResult  shard -> client   payload: the reduced chunk
+// Where a shard has opened a rank's buckets in place, in memory that both share, neither of the last two has a payload:
+// the chunk's number says where the bytes lie. The frame orders them: the rank wrote its input before it gave the push
+// to the system, the shard its result before it gave the result to it, and neither touches the chunk in between. So no
+// mark in the shared memory is needed.
 //   kPush with kQuestion, answered by kResult with kQuestion   control: Missing
 // Thread safety: values.
 #pragma once
@@ -26,6 +30,8 @@ inline constexpr std::uint16_t kQuestion = 1;
 
 inline constexpr std::uint32_t kObjectsMax = 1024;
 inline constexpr std::uint64_t kChunksMax = 1u << 20;
+/// Between one rank and one shard.
+inline constexpr std::int32_t kConnectionsMax = 16;
 
 /// One exchange of all buckets; a step may hold several.
 struct Round {
@@ -47,12 +53,36 @@ struct ObjectTable {
   std::int32_t shards = 1;
   std::uint64_t chunk_bytes = 1u << 20;
   std::vector<BucketSpec> buckets;
+  std::int32_t connections = 1;  ///< between each rank and each shard
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(object, number, world_size, shards, chunk_bytes, buckets);
+    archive(object, number, world_size, shards, chunk_bytes, buckets, connections);
   }
   bool operator==(const ObjectTable&) const = default;
+};
+
+/// Where a rank's buckets lie in the memory that the processes of its host share (common/host_memory.h).
+struct Placement {
+  std::string keeper;  ///< who hands that memory out; empty: they lie in memory of the rank's own
+  std::int32_t local_rank = 0;
+  std::int32_t local_size = 1;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(keeper, local_rank, local_size);
+  }
+  bool operator==(const Placement&) const = default;
+};
+
+struct OpenRequest {
+  ObjectTable table;
+  Placement placement;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(table, placement);
+  }
 };
 
 /// Refuses what no rank can mean, before anything is allocated for it: sizes beyond the limits, a reduction that its
@@ -61,16 +91,18 @@ Result<> check(const ObjectTable& table);
 /// "bucket 3 has 100 elements of F32, 101 of F32 were expected"; empty when they are equal.
 std::string first_difference(const ObjectTable& found, const ObjectTable& expected);
 
-/// The answer to an open: how many chunks may be on their way from this rank to this shard, or why it was refused.
+/// The answer to an open: how many chunks may be on their way on each connection from this rank to this shard, or why
+/// it was refused.
 struct Opened {
   std::uint32_t number = 0;
   std::int32_t window_chunks = 0;
   std::int32_t refused = 0;  ///< an Errc; 0: welcome
   std::string why;
+  bool in_place = false;  ///< the shard reads and writes this rank's buckets where they lie
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(number, window_chunks, refused, why);
+    archive(number, window_chunks, refused, why, in_place);
   }
 };
 

@@ -1,25 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ps/server.h"
 
+#include <algorithm>
 #include <future>
 #include <utility>
 #include <vector>
 
 #include "common/bounded_archive.h"
+#include "common/crc32c.h"
 #include "ps/live_connections.h"
 
 namespace tutti::ps {
 
+namespace {
+// The keeper of this host has made the memory already when a rank says that its buckets lie there.
+constexpr auto kShareTimeout = std::chrono::seconds(2);
+}  // namespace
+
 /// What of a server lives on the loop.
 class Server::Session final : public FrameSink, public std::enable_shared_from_this<Session> {
  public:
-  Session(const ShardOptions& shard, const Clock& clock, EventSink& events, Logger log)
-      : shard_(shard),
-        machine_(shard),
+  Session(const Options& options, const Clock& clock, EventSink& events, Logger log)
+      : shard_(options.shard),
+        keeper_(options.keeper),
+        meter_(options.meter),
+        sum_threads_(options.sum_helpers),
+        machine_(shard_, {&sum_threads_, meter_}),
         clock_(clock),
         events_(events),
         log_(std::move(log)),
-        ranks_(static_cast<std::size_t>(shard.world_size)) {}
+        ranks_(static_cast<std::size_t>(shard_.world_size)) {}
 
   Result<Endpoint> listen(boost::asio::io_context& context, const Options& options);
   std::shared_future<void> shut();
@@ -32,21 +42,28 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
   void on_closed(Connection& connection, const Failure& why) override;
 
  private:
-  struct Rank {
+  struct Lane {                              // one of a rank's connections
     std::shared_ptr<Connection> connection;  // null: none
     std::shared_ptr<Connection> next;        // starts when `connection` has closed
   };
+  using Rank = std::vector<Lane>;
 
   void accept(std::shared_ptr<Connection> connection);
   void start(std::shared_ptr<Connection> connection);
   Rank& rank_of(const Connection& connection) { return ranks_[static_cast<std::size_t>(connection.peer().rank)]; }
+  Lane& lane_of(const Connection& connection) { return rank_of(connection)[connection.peer().connection]; }
   Result<> open(Connection& from, const FrameHeader& header, std::span<const std::byte> control);
+  Result<Opened> open(int rank, const FrameHeader& header, const OpenRequest& request);
+  bool share(int rank, const OpenRequest& request);
   Result<> push(Connection& from, const FrameHeader& header, bool has_payload);
   Result<> answer(Connection& from, const FrameHeader& question);
-  void send(ShardSend result);
+  void send(std::vector<ShardSend> results);
   void record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes);
 
   const ShardOptions shard_;
+  const std::string keeper_;
+  CopyMeter* const meter_;
+  SumThreads sum_threads_;
   ShardFsm machine_;
   const Clock& clock_;
   EventSink& events_;
@@ -68,25 +85,34 @@ Result<Endpoint> Server::Session::listen(boost::asio::io_context& context, const
 
 void Server::Session::accept(std::shared_ptr<Connection> connection) {
   const PeerIdentity& peer = connection->peer();
-  const bool is_rank = peer.role == Role::kWorker && peer.rank >= 0 && peer.rank < shard_.world_size;
+  const bool is_rank = peer.role == Role::kWorker && peer.rank >= 0 && peer.rank < shard_.world_size &&
+                       peer.connection < kConnectionsMax;
   if (live_.is_ending() || !is_rank || peer.generation != shard_.generation) {
     log_.warning("refused {}: rank {} of generation {} is none of the {} ranks of generation {}",
                  connection->peer_address(), peer.rank, peer.generation, shard_.world_size, shard_.generation);
     return;
   }
   Rank& rank = rank_of(*connection);
-  if (!rank.connection) return start(std::move(connection));
-  // The rank has come again: its old connection is dead, whether this side has noticed or not. What was being received
-  // on it keeps its place until it has closed.
-  rank.next = std::move(connection);
-  rank.connection->close(true);
+  rank.resize(std::max<std::size_t>(rank.size(), peer.connection + 1));
+  // The rank has come again: its old connections are dead, whether this side has noticed or not. A rank opens its first
+  // connection before the others, so all that it had are told by it. What was being received on one keeps its place
+  // until it has closed.
+  for (Lane& lane : rank) {
+    const bool is_replaced = peer.connection == 0 || &lane == &lane_of(*connection);
+    if (is_replaced && lane.connection) lane.connection->close(true);
+    if (is_replaced) lane.next.reset();
+  }
+  Lane& lane = lane_of(*connection);
+  if (!lane.connection) return start(std::move(connection));
+  lane.next = std::move(connection);
 }
 
 void Server::Session::start(std::shared_ptr<Connection> connection) {
-  Rank& rank = rank_of(*connection);
-  rank.connection = std::move(connection);
+  Lane& lane = lane_of(*connection);
+  lane.connection = std::move(connection);
   live_.opened();
-  rank.connection->start(*this);
+  lane.connection->measure(meter_);
+  lane.connection->start(*this);
 }
 
 Result<std::span<std::byte>> Server::Session::payload_place(Connection& from, const FrameHeader& header,
@@ -94,7 +120,7 @@ Result<std::span<std::byte>> Server::Session::payload_place(Connection& from, co
   if (header.type != FrameType::kPush || header.flags != 0) {
     return fail(Errc::kProtocol, "a payload was sent that no shard expects");
   }
-  return machine_.place(from.peer().rank, header);
+  return machine_.place(from.peer().rank, header, from.peer().connection);
 }
 
 Result<> Server::Session::on_frame(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
@@ -108,32 +134,53 @@ Result<> Server::Session::on_frame(Connection& from, const FrameHeader& header, 
 // A refusal is told to the rank, whose own message then names the difference; the connection stays for its other
 // objects.
 Result<> Server::Session::open(Connection& from, const FrameHeader& header, std::span<const std::byte> control) {
-  auto table = decode<ObjectTable>(control);
-  if (!table) return table.error();
-  const int rank = from.peer().rank;
-  auto opened = machine_.open(rank, header, *table);
-  Opened reply = opened
-                     ? *opened
-                     : Opened{table->number, 0, static_cast<std::int32_t>(opened.error().code), opened.error().text()};
+  auto request = decode<OpenRequest>(control);
+  if (!request) return request.error();
+  const ObjectTable& table = request->table;
+  auto opened = open(from.peer().rank, header, *request);
+  Opened reply =
+      opened ? *opened
+             : Opened{table.number, 0, static_cast<std::int32_t>(opened.error().code), opened.error().text(), false};
   if (!opened) log_.warning("{}", reply.why);
   FrameHeader frame = header;
   frame.type = FrameType::kOpened;
   frame.sender = static_cast<std::uint16_t>(shard_.index);
-  frame.object = table->object;
+  frame.object = table.object;
   from.send(frame, encode(reply));
   return {};
 }
 
+Result<Opened> Server::Session::open(int rank, const FrameHeader& header, const OpenRequest& request) {
+  TUTTI_TRY(check(request.placement));
+  auto opened = machine_.open(rank, header, request.table);
+  if (opened) opened->in_place = share(rank, request);
+  return opened;
+}
+
+// A rank of another host, or one whose memory cannot be had, sends its chunks through the socket.
+bool Server::Session::share(int rank, const OpenRequest& request) {
+  const auto& [table, placement] = request;
+  if (keeper_.empty() || placement.keeper != keeper_) return false;
+  auto buckets =
+      host_buckets(placement, table.object, table.number, table.buckets, clock_, clock_.now() + kShareTimeout);
+  if (!buckets) {
+    log_.warning("the buckets of rank {} cannot be shared: {}", rank, buckets.error().text());
+    return false;
+  }
+  machine_.share(rank, table.object, std::move(*buckets));
+  return true;
+}
+
 Result<> Server::Session::push(Connection& from, const FrameHeader& header, bool has_payload) {
-  const int rank = from.peer().rank;
+  const int rank = from.peer().rank, connection = from.peer().connection;
   if (!has_payload) {
-    const auto place = machine_.place(rank, header);
+    const auto place = machine_.place(rank, header, connection);
     if (!place) return place.error();
   }
-  auto step = machine_.pushed(rank, header);
+  auto step = machine_.pushed(rank, header, connection);
   if (!step) return step.error();
-  if (step->summed) record(EventKind::kChunkSummed, shard_.index, header, step->sends.front().bytes);
-  for (ShardSend& result : step->sends) send(std::move(result));
+  if (step->summed) record(EventKind::kChunkSummed, shard_.index, header, step->summed_bytes);
+  send(std::move(step->sends));
   return {};
 }
 
@@ -147,21 +194,32 @@ Result<> Server::Session::answer(Connection& from, const FrameHeader& question) 
   return {};
 }
 
-void Server::Session::send(ShardSend result) {
-  const auto& to = ranks_[static_cast<std::size_t>(result.rank)].connection;
-  if (!to) return;  // the machine keeps the result for a rank that comes again
-  const std::span<const std::byte> bytes(result.result.get(), result.bytes);
-  to->send(result.header, {}, bytes, [keep = std::move(result.result)](bool) {});
+// The result of a set is the same for all ranks, and the sum has just written it: one checksum serves them all.
+void Server::Session::send(std::vector<ShardSend> results) {
+  std::optional<std::uint32_t> crc;
+  for (ShardSend& result : results) {
+    const Rank& rank = ranks_[static_cast<std::size_t>(result.rank)];
+    const auto connection = static_cast<std::size_t>(result.connection);
+    if (connection >= rank.size() || !rank[connection].connection)
+      continue;  // the machine keeps it for one that comes again
+    const std::span<const std::byte> bytes(result.result.get(), result.bytes);
+    if (!bytes.empty() && !crc) {
+      crc = crc32c(bytes);
+      count_pass(meter_, BytePass::kChecked, bytes.data(), bytes.size());
+    }
+    rank[connection].connection->send(
+        result.header, {}, bytes, [keep = std::move(result.result)](bool) {}, bytes.empty() ? std::nullopt : crc);
+  }
 }
 
 void Server::Session::on_closed(Connection& connection, const Failure& why) {
   const int number = connection.peer().rank;
-  machine_.lost(number);
+  machine_.lost(number, connection.peer().connection);
   if (why.code == Errc::kProtocol) record(EventKind::kFrameRefused, number, FrameHeader{}, 0);
-  Rank& rank = rank_of(connection);
-  rank.connection.reset();
+  Lane& lane = lane_of(connection);
   if (!live_.is_ending()) log_.warning("rank {} at {}: {}", number, connection.peer_address(), why.text());
-  if (rank.next && !live_.is_ending()) start(std::exchange(rank.next, nullptr));
+  lane.connection.reset();
+  if (lane.next && !live_.is_ending()) start(std::exchange(lane.next, nullptr));
   live_.closed();
 }
 
@@ -169,7 +227,9 @@ std::shared_future<void> Server::Session::shut() {
   if (acceptor_) acceptor_->close();
   acceptor_.reset();
   for (const Rank& rank : ranks_) {
-    if (rank.connection) rank.connection->close(true);
+    for (const Lane& lane : rank) {
+      if (lane.connection) lane.connection->close(true);
+    }
   }
   return live_.ending();
 }
@@ -189,7 +249,7 @@ void Server::Session::record(EventKind kind, int rank, const FrameHeader& header
 
 Result<std::unique_ptr<Server>> Server::start(Loop& loop, Options options, const Clock& clock, EventSink& events,
                                               Logger log) {
-  auto session = std::make_shared<Session>(options.shard, clock, events, std::move(log));
+  auto session = std::make_shared<Session>(options, clock, events, std::move(log));
   auto endpoint = loop.run([&] { return session->listen(loop.context(), options); });
   if (!endpoint) return endpoint.error();
   return std::unique_ptr<Server>(new Server(loop, std::move(session), *endpoint));

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Asio shell around a shard: accepts the ranks, receives their chunks straight into the sets, sends results
-// straight from the sums.
+// straight from the sums. Buckets of ranks on this host are reached through the memory that they share.
 // Thread safety: start and destroy from any thread but the loop's, which must run until the server is destroyed.
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "common/clock.h"
 #include "common/event.h"
@@ -23,6 +24,9 @@ class Server {
     ShardOptions shard;
     Acceptor::Options listen;
     Credentials credentials;
+    std::string keeper;          ///< of this host's shared memory; empty: everything goes through sockets
+    int sum_helpers = 0;         ///< threads that sum beside the loop's
+    CopyMeter* meter = nullptr;  ///< outlives the server
   };
   /// `clock` and `events` outlive the server; `events` is called on the loop. Errors: those of Acceptor::listen.
   static Result<std::unique_ptr<Server>> start(Loop& loop, Options options, const Clock& clock, EventSink& events,

@@ -10,11 +10,13 @@
 #include <cerrno>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "common/control/member.h"
 #include "common/net/loop.h"
 #include "ps/server.h"
+#include "ps/sum_threads.h"
 
 namespace tutti::ps {
 
@@ -60,6 +62,8 @@ Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, c
   options.credentials = credentials_of(bootstrap);
   options.listen.port = ports->first;
   options.listen.last_port = ports->last;
+  if (config.transport == "auto") options.keeper = bootstrap.host_memory;
+  options.sum_helpers = SumThreads::helpers_for(std::thread::hardware_concurrency());
   return Server::start(loop, options, clock, events, log);
 }
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace tutti::ps {
 
 Result<Opened> ShardFsm::open(int rank, const FrameHeader& header, const ObjectTable& table) {
@@ -11,19 +13,23 @@ Result<Opened> ShardFsm::open(int rank, const FrameHeader& header, const ObjectT
   TUTTI_TRY(check_world(rank, table));
   TUTTI_TRY(agree(rank, table));
   objects_.at(table.object).opened_by(rank);
-  return Opened{table.number, options_.window_chunks, 0, {}};
+  return Opened{table.number, options_.window_chunks, 0, {}, false};
 }
 
-Result<std::span<std::byte>> ShardFsm::place(int rank, const FrameHeader& push) {
-  const auto object = opened_object(rank, push);
-  if (!object) return object.error();
-  return (*object)->place(rank, push);
+void ShardFsm::share(int rank, std::uint32_t object, HostBuckets buckets) {
+  objects_.at(object).share(rank, std::move(buckets));
 }
 
-Result<ShardStep> ShardFsm::pushed(int rank, const FrameHeader& push) {
+Result<std::span<std::byte>> ShardFsm::place(int rank, const FrameHeader& push, int connection) {
   const auto object = opened_object(rank, push);
   if (!object) return object.error();
-  return (*object)->pushed(rank);
+  return (*object)->place(rank, connection, push);
+}
+
+Result<ShardStep> ShardFsm::pushed(int rank, const FrameHeader& push, int connection) {
+  const auto object = opened_object(rank, push);
+  if (!object) return object.error();
+  return (*object)->pushed(rank, connection);
 }
 
 Result<Missing> ShardFsm::answer(int rank, const FrameHeader& question) const {
@@ -32,8 +38,8 @@ Result<Missing> ShardFsm::answer(int rank, const FrameHeader& question) const {
   return asked == nullptr ? Missing{} : Missing{asked->missing(question.chunk)};
 }
 
-void ShardFsm::lost(int rank) {
-  for (auto& [number, object] : objects_) object.lost(rank);
+void ShardFsm::lost(int rank, int connection) {
+  for (auto& [number, object] : objects_) object.lost(rank, connection);
 }
 
 const ShardObject* ShardFsm::object(std::uint32_t number) const {
@@ -76,7 +82,7 @@ Result<> ShardFsm::agree(int rank, const ObjectTable& table) {
     }
     objects_.erase(found);
   }
-  objects_.try_emplace(table.object, table, options_.index, options_.generation, options_.window_chunks);
+  objects_.try_emplace(table.object, table, options_.index, options_.generation, options_.window_chunks, tools_);
   return {};
 }
 

@@ -22,24 +22,27 @@ struct ShardOptions {
   int shards = 1;
   int world_size = 1;
   std::uint32_t generation = 1;  ///< frames of another are refused
-  int window_chunks = 8;         ///< credit of each rank for each object
+  int window_chunks = 8;         ///< credit of each of a rank's connections for each object
 };
 
 class ShardFsm {
  public:
-  explicit ShardFsm(ShardOptions options) : options_(options) {}
+  /// What `tools` point to outlives the machine.
+  explicit ShardFsm(ShardOptions options, SumTools tools = {}) : options_(options), tools_(tools) {}
 
   /// `rank` describes an object. The first one's table holds; another that differs is refused with kMismatch, naming
   /// the first difference. A higher plan number replaces the object once no set waits for anybody.
   Result<Opened> open(int rank, const FrameHeader& header, const ObjectTable& table);
+  /// From here on the buckets of `rank` are read and written where they lie. REQUIRES: open() succeeded for them.
+  void share(int rank, std::uint32_t object, HostBuckets buckets);
   /// Where the payload of a push goes; before a byte of it was read. kProtocol closes the connection it came on.
-  Result<std::span<std::byte>> place(int rank, const FrameHeader& push);
-  /// The push that was given its place last by `rank` is whole and its checksum holds.
-  Result<ShardStep> pushed(int rank, const FrameHeader& push);
+  Result<std::span<std::byte>> place(int rank, const FrameHeader& push, int connection = 0);
+  /// The push that was given its place last by `rank` on that connection is whole and its checksum holds.
+  Result<ShardStep> pushed(int rank, const FrameHeader& push, int connection = 0);
   /// Who has not pushed the chunk that the question names.
   Result<Missing> answer(int rank, const FrameHeader& question) const;
-  /// The rank's connection is gone.
-  void lost(int rank);
+  /// One of the rank's connections is gone.
+  void lost(int rank, int connection = 0);
 
   /// Null when it is not open.
   const ShardObject* object(std::uint32_t number) const;
@@ -51,6 +54,7 @@ class ShardFsm {
   Result<ShardObject*> opened_object(int rank, const FrameHeader& header);
 
   const ShardOptions options_;
+  const SumTools tools_;
   std::map<std::uint32_t, ShardObject> objects_;
 };
 

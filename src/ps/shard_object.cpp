@@ -19,39 +19,56 @@ Failure refuse(int rank, const std::string& why) {
 /// Twice the window: a result counts until the socket's handler has run, which may be after its rank has used the
 /// credit again. A rank that keeps pushing and never reads comes to an end here.
 std::size_t buffer_limit(const ObjectTable& table, std::size_t window) {
-  return static_cast<std::size_t>(table.world_size) * (2 * window + 1);
+  return static_cast<std::size_t>(table.world_size) * static_cast<std::size_t>(table.connections) * (2 * window + 1);
 }
 
 }  // namespace
 
-ShardObject::ShardObject(ObjectTable table, int shard, std::uint32_t generation, int window_chunks)
+ShardObject::ShardObject(ObjectTable table, int shard, std::uint32_t generation, int window_chunks, SumTools tools)
     : table_(std::move(table)),
       shard_(shard),
       generation_(generation),
       window_(static_cast<std::size_t>(window_chunks)),
+      tools_(tools),
       plan_(table_.buckets, table_.chunk_bytes),
-      map_(plan_, table_.shards),
+      map_(plan_, table_.shards, table_.connections),
       pool_(plan_.largest_bytes(), buffer_limit(table_, window_)),
       sets_(plan_.chunks().size()),
-      members_(static_cast<std::size_t>(table_.world_size)) {}
+      members_(static_cast<std::size_t>(table_.world_size)) {
+  for (Member& member : members_) member.lanes.resize(static_cast<std::size_t>(table_.connections));
+}
 
-Result<std::span<std::byte>> ShardObject::place(int rank, const FrameHeader& push) {
-  Member& from = member(rank);
+void ShardObject::opened_by(int rank) {
+  member(rank).opened = true;
+  member(rank).buckets.clear();
+}
+
+void ShardObject::lost(int rank, int connection) {
+  if (connection < table_.connections) lane(rank, connection).receiving.reset();
+}
+
+Result<std::span<std::byte>> ShardObject::place(int rank, int connection, const FrameHeader& push) {
+  TUTTI_TRY(check_chunk(rank, connection, push));
+  Lane& from = lane(rank, connection);
   TUTTI_ASSERT(!from.receiving, "frames of a connection come one after the other");
   TUTTI_TRY(check_length(rank, push));
   TUTTI_TRY(admit(rank, push.chunk, round_of(push)));
   Buffer buffer;
   if (push.payload_bytes > 0) {
     buffer = pool_.take();
-    if (!buffer) return refuse(rank, fmt::format("pushes while results of object {} are not read", table_.object));
+    if (!buffer) return refuse_to_grow(rank);
   }
   std::byte* place = buffer.get();
   from.receiving = Receiving{push.chunk, round_of(push), std::move(buffer)};
   return std::span(place, push.payload_bytes);
 }
 
-Result<ShardStep> ShardObject::pushed(int rank) {
-  Member& from = member(rank);
+Failure ShardObject::refuse_to_grow(int rank) const {
+  return refuse(rank, fmt::format("pushes while results of object {} are not read", table_.object));
+}
+
+Result<ShardStep> ShardObject::pushed(int rank, int connection) {
+  Lane& from = lane(rank, connection);
   TUTTI_ASSERT(from.receiving, "a push has a place before it is whole");
   Receiving push = *std::exchange(from.receiving, std::nullopt);
   // Asked once more: another rank may have begun the set while the bytes came in.
@@ -67,7 +84,7 @@ Result<ShardStep> ShardObject::pushed(int rank) {
   }
 }
 
-Result<> ShardObject::check_length(int rank, const FrameHeader& push) const {
+Result<> ShardObject::check_chunk(int rank, int connection, const FrameHeader& push) const {
   if (push.chunk >= sets_.size()) {
     return refuse(rank,
                   fmt::format("pushed chunk {} of object {}, which has {}", push.chunk, table_.object, sets_.size()));
@@ -77,7 +94,17 @@ Result<> ShardObject::check_length(int rank, const FrameHeader& push) const {
     return refuse(rank, fmt::format("pushed chunk {} to shard {}, it belongs to shard {}", push.chunk, shard_,
                                     map_.shard_of(chunk)));
   }
-  const std::uint64_t expected = chunk.reduction == Reduction::kBroadcast && rank != 0 ? 0 : chunk.bytes;
+  if (map_.connection_of(chunk) != connection) {
+    return refuse(rank, fmt::format("pushed chunk {} on connection {}, it belongs to {}", push.chunk, connection,
+                                    map_.connection_of(chunk)));
+  }
+  return {};
+}
+
+Result<> ShardObject::check_length(int rank, const FrameHeader& push) const {
+  const Chunk& chunk = plan_.chunks()[push.chunk];
+  const bool only_receives = chunk.reduction == Reduction::kBroadcast && rank != 0;
+  const std::uint64_t expected = only_receives || is_in_place(rank) ? 0 : chunk.bytes;
   if (push.payload_bytes != expected) {
     return refuse(rank,
                   fmt::format("pushed {} bytes for chunk {}, expected {}", push.payload_bytes, push.chunk, expected));
@@ -92,45 +119,65 @@ Result<PushKind> ShardObject::admit(int rank, std::uint32_t chunk, const Round& 
     return refuse(rank, fmt::format("pushed chunk {} of {}, but {} waits for {}", chunk, describe(round),
                                     describe(*set.collecting()), describe_ranks(missing(chunk))));
   }
-  if (kind == PushKind::kNew && static_cast<std::size_t>(member(rank).waiting) >= window_) {
+  const Lane& from = member(rank).lanes[static_cast<std::size_t>(connection_of(chunk))];
+  if (kind == PushKind::kNew && static_cast<std::size_t>(from.waiting) >= window_) {
     return refuse(rank, fmt::format("pushed chunk {} beyond its window of {} chunks", chunk, window_));
   }
   return kind;
 }
 
-ShardStep ShardObject::add(int rank, Receiving contribution) {
-  Member& from = member(rank);
-  ChunkSet& set = sets_[contribution.chunk];
+Contribution ShardObject::contribution(int rank, Receiving push) const {
+  if (!is_in_place(rank)) return {std::move(push.bytes), nullptr};
+  const Chunk& chunk = plan_.chunks()[push.chunk];
+  const std::shared_ptr<std::byte>& bucket = member(rank).buckets[chunk.bucket];
+  return {Buffer(), {bucket, bucket.get() + chunk.offset_bytes}};
+}
+
+Result<ShardStep> ShardObject::add(int rank, Receiving push) {
+  const std::uint32_t chunk = push.chunk;
+  const Round round = push.round;
+  Lane& from = lane(rank, connection_of(chunk));
+  ChunkSet& set = sets_[chunk];
   if (!set.collecting()) ++sets_collecting_;
-  set.add(rank, contribution.round, std::move(contribution.bytes), table_.world_size);
+  set.add(rank, round, contribution(rank, std::move(push)), table_.world_size);
   ++from.waiting;
   while (!from.kept.empty() && from.kept.size() + static_cast<std::size_t>(from.waiting) > window_)
     from.kept.pop_front();
-  return set.complete() ? complete(contribution.chunk) : ShardStep{};
+  return set.complete() ? complete(rank, chunk) : ShardStep{};
 }
 
-ShardStep ShardObject::complete(std::uint32_t chunk) {
-  const Round round = *sets_[chunk].collecting();
-  const Kept kept{chunk, round, sets_[chunk].reduce(plan_.chunks()[chunk])};
+Result<ShardStep> ShardObject::complete(int last, std::uint32_t number) {
+  const Chunk& chunk = plan_.chunks()[number];
+  ChunkSet& set = sets_[number];
+  Buffer spare;
+  if (set.needs_spare(chunk) && !(spare = pool_.take())) return refuse_to_grow(last);
+  const Round round = *set.collecting();
+  const SharedBuffer result = set.reduce(chunk, std::move(spare), tools_);
   --sets_collecting_;
-  ShardStep step{true, {}};
+  ShardStep step{true, chunk.bytes, {}};
   for (int rank = 0; rank < table_.world_size; ++rank) {
-    Member& to = member(rank);
+    Lane& to = lane(rank, map_.connection_of(chunk));
     --to.waiting;
-    to.kept.push_back(kept);
-    step.sends.push_back(make_send(rank, kept));
+    to.kept.push_back({number, round, is_in_place(rank) ? nullptr : result});
+    step.sends.push_back(make_send(rank, to.kept.back()));
   }
   return step;
 }
 
-ShardStep ShardObject::send_again(int rank, const Receiving& repeat) {
-  auto& kept = member(rank).kept;
+// Whether a rank whose bucket lies here has its result still cannot be known: it may be another process, which has
+// written its input there again.
+Result<ShardStep> ShardObject::send_again(int rank, const Receiving& repeat) {
+  auto& kept = lane(rank, connection_of(repeat.chunk)).kept;
   const auto found = std::find_if(kept.begin(), kept.end(), [&](const Kept& result) {
     return result.chunk == repeat.chunk && result.round == repeat.round;
   });
-  if (found == kept.end()) return {};         // the rank is known to have it
+  if (found == kept.end()) return ShardStep{};  // the rank is known to have it
+  if (!found->result) {
+    return refuse(rank, fmt::format("pushed chunk {} of {} again, whose result was written to its bucket", repeat.chunk,
+                                    describe(repeat.round)));
+  }
   std::rotate(found, found + 1, kept.end());  // the order stays that of the sends
-  return {false, {make_send(rank, kept.back())}};
+  return ShardStep{false, 0, {make_send(rank, kept.back())}};
 }
 
 ShardSend ShardObject::make_send(int rank, const Kept& kept) const {
@@ -142,7 +189,8 @@ ShardSend ShardObject::make_send(int rank, const Kept& kept) const {
   header.object = table_.object;
   header.sender = static_cast<std::uint16_t>(shard_);
   header.chunk = kept.chunk;
-  return {rank, header, kept.result, plan_.chunks()[kept.chunk].bytes};
+  const std::size_t bytes = kept.result ? plan_.chunks()[kept.chunk].bytes : 0;
+  return {rank, connection_of(kept.chunk), header, kept.result, bytes};
 }
 
 std::vector<std::int32_t> ShardObject::missing(std::uint32_t chunk) const {
@@ -155,8 +203,10 @@ std::vector<std::int32_t> ShardObject::missing(std::uint32_t chunk) const {
 }
 
 bool ShardObject::idle() const noexcept {
-  return sets_collecting_ == 0 &&
-         std::none_of(members_.begin(), members_.end(), [](const Member& rank) { return rank.receiving.has_value(); });
+  const auto is_receiving = [](const Lane& lane) { return lane.receiving.has_value(); };
+  return sets_collecting_ == 0 && std::none_of(members_.begin(), members_.end(), [&](const Member& rank) {
+           return std::any_of(rank.lanes.begin(), rank.lanes.end(), is_receiving);
+         });
 }
 
 }  // namespace tutti::ps

@@ -107,6 +107,10 @@ Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
       session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
   options.world_size = identity.world_size;
   options.chunk_bytes = session.config().chunk_bytes;
+  options.connections = session.config().connections;
+  if (session.config().transport == "auto") {
+    options.placement = {identity.host_memory, identity.local_rank, identity.local_size};
+  }
   for (int shard = 0; shard < session.config().shards; ++shard) {
     auto text = session.member()->get(fmt::format("shard/{}", shard), session.deadline());
     if (!text) return std::move(text).error().wrap(fmt::format("shard {} told nobody where it listens", shard));

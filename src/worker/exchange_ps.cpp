@@ -21,6 +21,10 @@ class PsExchange final : public Exchange {
     return {.name = "ps", .rank_ordered = true, .adds_in_float = true};
   }
 
+  Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override {
+    return client_.place(plan.object, plan.number, plan.buckets, deadline);
+  }
+
   Result<> open(ExchangePlan plan, Deadline deadline) override {
     object_ = plan.object;
     return client_.open({plan.object, plan.number, std::move(plan.buckets), std::move(plan.memory)}, deadline);

@@ -55,6 +55,12 @@ TEST_F(Config, ReadsEveryKindOfValueFromAFile) {
   EXPECT_EQ(config.ports, "5000-5100");
 }
 
+TEST_F(Config, KnowsTwoTransports) {
+  EXPECT_EQ(loaded("transport = 'tcp'\nconnections = 4\n").transport, "tcp");
+  EXPECT_THAT(refused("transport = 'rdma'\n"), HasSubstr("expected auto or tcp"));
+  EXPECT_FALSE(load_config("", {}, {"connections=17"}));
+}
+
 TEST_F(Config, SplitsAProgramGivenAsOneString) {
   EXPECT_THAT(loaded("program = './train  --rate 0.1'").program, ElementsAre("./train", "--rate", "0.1"));
   EXPECT_THAT(loaded("", {}, {"hosts=node1,node2:4"}).hosts, ElementsAre("node1", "node2:4"));

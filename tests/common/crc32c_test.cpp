@@ -58,5 +58,14 @@ TEST(Crc32c, ContinuesFromTheChecksumOfWhatCameBefore) {
   }
 }
 
+TEST(Crc32c, JoinsTheChecksumsOfTwoParts) {
+  const std::vector<std::byte> bytes = random_bytes(60'000);
+  const auto whole = std::span(bytes);
+  for (const std::size_t cut : {0, 1, 13, 24576, 30'001, 59'999, 60'000}) {
+    const auto second = whole.subspan(cut);
+    EXPECT_EQ(crc32c_join(crc32c(whole.first(cut)), crc32c(second), second.size()), crc32c(whole)) << cut;
+  }
+}
+
 }  // namespace
 }  // namespace tutti

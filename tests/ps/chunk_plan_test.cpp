@@ -131,5 +131,18 @@ TEST(DealLargestFirst, KeepsEqualWeightsInTheirOrder) {
   EXPECT_EQ(deal_largest_first(weights, 3), (std::vector<std::uint32_t>{0, 1, 2, 0}));
 }
 
+TEST(ShardMap, DealsAShardsChunksToItsConnectionsInTurn) {
+  const std::vector<BucketSpec> buckets{{DType::kFloat32, Reduction::kSum, 16 * 100}};
+  const ChunkPlan plan(buckets, 64);
+  const ShardMap map(plan, 2, 3);
+  std::vector<int> next(2, 0);
+  for (const Chunk& chunk : plan.chunks()) {
+    int& turn = next[static_cast<std::size_t>(map.shard_of(chunk))];
+    EXPECT_EQ(map.connection_of(chunk), turn++ % 3);
+  }
+  EXPECT_GT(next[0], 3);
+  EXPECT_GT(next[1], 3);
+}
+
 }  // namespace
 }  // namespace tutti::ps

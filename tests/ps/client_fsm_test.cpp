@@ -206,5 +206,39 @@ TEST_F(ClientOfRankOne, NamesTheFirstChunkItWaitsFor) {
   EXPECT_EQ(machine_.waits_for(first.shard)->bucket, 0u);
 }
 
+TEST_F(ClientOfRankOne, RefusesAShardThatReadsMemoryWhichIsNotShared) {
+  EXPECT_EQ(machine_.opened(0, {0, 2, 0, {}, true}).error().code, Errc::kProtocol);
+}
+
+TEST_F(ClientOfRankOne, SendsNoBytesToAShardThatReadsItsBuckets) {
+  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration, /*is_shared=*/true);
+  ASSERT_TRUE(placed.opened(0, {0, 8, 0, {}, true}) && placed.opened(1, {0, 8, 0, {}, false}));
+  const auto started = placed.start({1, 0}, 0);
+  ASSERT_EQ(started->pushes.size(), 8u);
+  for (const ClientPush& push : started->pushes) {
+    const bool in_place = push.shard == 0;
+    EXPECT_EQ(push.payload.size(), in_place ? 0u : 64u);
+    FrameHeader result = result_of(push);
+    EXPECT_EQ(placed.place(push.shard, result).has_value(), !in_place) << "a payload for a bucket that is shared";
+    if (in_place) result.payload_bytes = 0;
+    EXPECT_TRUE(placed.result(push.shard, result));
+  }
+  EXPECT_TRUE(placed.finished());
+}
+
+TEST_F(ClientOfRankOne, HasAWindowForEachConnection) {
+  ObjectTable table = table_of();
+  table.connections = 2;
+  ClientFsm machine(table, {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration);
+  ASSERT_TRUE(machine.opened(0, {0, 1, 0, {}}) && machine.opened(1, {0, 1, 0, {}}));
+  const auto started = machine.start({1, 0}, 0);
+  ASSERT_EQ(started->pushes.size(), 4u);
+  const ClientPush& push = started->pushes[3];
+  const auto step = machine.result(push.shard, result_of(push));
+  ASSERT_EQ(step->pushes.size(), 1u);
+  EXPECT_EQ(step->pushes[0].shard, push.shard);
+  EXPECT_EQ(step->pushes[0].connection, push.connection);
+}
+
 }  // namespace
 }  // namespace tutti::ps

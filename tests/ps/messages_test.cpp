@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "common/bounded_archive.h"
+#include "ps/host_buckets.h"
 
 namespace tutti::ps {
 namespace {
@@ -27,12 +28,32 @@ TEST(ObjectTable, ComesBackFromTheWire) {
   EXPECT_EQ(*table, small_table());
 }
 
+TEST(OpenRequest, ComesBackFromTheWire) {
+  OpenRequest request{small_table(), {"keeper", 2, 3}};
+  request.table.connections = 4;
+  const auto open = there_and_back(request);
+  ASSERT_TRUE(open) << open.error().text();
+  EXPECT_EQ(open->table, request.table);
+  EXPECT_EQ(open->placement, request.placement);
+}
+
+TEST(CheckPlacement, RefusesALocalRankThatIsNone) {
+  EXPECT_TRUE(check(Placement{}));
+  EXPECT_TRUE(check(Placement{"keeper", 1, 2}));
+  EXPECT_FALSE(check(Placement{"keeper", 2, 2}));
+  EXPECT_FALSE(check(Placement{"keeper", -1, 2}));
+  EXPECT_FALSE(check(Placement{"keeper", 0, 0}));
+  EXPECT_FALSE(check(Placement{"keeper", 0, 1 << 20}));
+  EXPECT_FALSE(check(Placement{std::string(200, 'k'), 0, 1}));
+}
+
 TEST(Opened, ComesBackFromTheWire) {
-  const auto opened = there_and_back(Opened{2, 8, 5, "why"});
+  const auto opened = there_and_back(Opened{2, 8, 5, "why", true});
   ASSERT_TRUE(opened);
   EXPECT_EQ(opened->window_chunks, 8);
   EXPECT_EQ(opened->refused, 5);
   EXPECT_EQ(opened->why, "why");
+  EXPECT_TRUE(opened->in_place);
 }
 
 TEST(CheckTable, AcceptsAnOrdinaryOne) {
@@ -52,6 +73,8 @@ TEST(CheckTable, RefusesWhatNoRankCanMean) {
   EXPECT_THAT(refusal([](auto& table) { table.world_size = 0; }), HasSubstr("0 ranks"));
   EXPECT_THAT(refusal([](auto& table) { table.world_size = 70000; }), HasSubstr("70000 ranks"));
   EXPECT_THAT(refusal([](auto& table) { table.shards = -1; }), HasSubstr("-1 shards"));
+  EXPECT_THAT(refusal([](auto& table) { table.connections = 0; }), HasSubstr("0 connections"));
+  EXPECT_THAT(refusal([](auto& table) { table.connections = kConnectionsMax + 1; }), HasSubstr("17 connections"));
   EXPECT_THAT(refusal([](auto& table) { table.chunk_bytes = 0; }), HasSubstr("0 bytes"));
   EXPECT_THAT(refusal([](auto& table) { table.chunk_bytes = 100; }), HasSubstr("100 bytes"));
   EXPECT_THAT(refusal([](auto& table) { table.chunk_bytes = 2 * kPayloadBytesMax; }), HasSubstr("chunks of"));
@@ -76,6 +99,8 @@ std::string difference_after(Change change) {
 
 TEST(FirstDifference, NamesWhatWasFoundAndWhatWasExpected) {
   EXPECT_EQ(difference_after([](auto&) {}), "");
+  EXPECT_EQ(difference_after([](auto& table) { table.connections = 2; }),
+            "the number of connections is 2, 1 was expected");
   EXPECT_EQ(difference_after([](auto& table) { table.chunk_bytes = 64; }), "chunk_bytes is 64, 128 was expected");
   EXPECT_EQ(difference_after([](auto& table) { table.buckets.pop_back(); }),
             "the number of buckets is 1, 2 was expected");

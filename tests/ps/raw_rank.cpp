@@ -24,7 +24,7 @@ RawRank::RawRank(const Endpoint& shard, const Credentials& credentials) {
 }
 
 void RawRank::open(const ObjectTable& table, const FrameHeader& header) {
-  const std::string control = encode(table);
+  const std::string control = encode(OpenRequest{table, {}});
   FrameHeader open = header;
   open.type = FrameType::kOpen;
   open.object = table.object;

@@ -4,7 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace tutti::ps {
 namespace {
@@ -325,6 +329,129 @@ TEST_F(Shard, RefusesToGrowWhenResultsAreNotRead) {
   }
   EXPECT_THAT(refused, HasSubstr("results of object 0 are not read"));
   EXPECT_EQ(buffers(), static_cast<std::size_t>(kRanks * (2 * kWindow + 1)));
+}
+
+TEST_F(Shard, RefusesAChunkOnAnotherConnectionThanItsOwn) {
+  ShardFsm machine({.index = 0, .shards = 1, .world_size = kRanks, .generation = kGeneration, .window_chunks = 1});
+  ObjectTable table = table_of();
+  table.connections = 2;
+  ASSERT_TRUE(machine.open(0, push_of(0, 0), table));
+  EXPECT_EQ(machine.place(0, push_of(0, 1), 0).error().text(),
+            "rank 0 pushed chunk 1 on connection 0, it belongs to 1");
+  EXPECT_FALSE(machine.place(0, push_of(0, 0), 7));
+  ASSERT_TRUE(machine.place(0, push_of(0, 0), 0));
+  ASSERT_TRUE(machine.place(0, push_of(0, 1), 1)) << "each connection receives a frame of its own";
+  machine.lost(0, 1);
+  EXPECT_EQ(machine.object(0)->memory().in_use(), 1u);
+}
+
+/// Ranks whose buckets this process shares, beside ranks that send theirs.
+class SharingShard : public Shard {
+ protected:
+  void share(int rank) {
+    auto& buckets = buckets_[static_cast<std::size_t>(rank)];
+    buckets.assign(64, static_cast<float>(1 << rank));
+    auto& text = texts_[static_cast<std::size_t>(rank)];
+    text = std::string(10, static_cast<char>('a' + rank));
+    const auto of = [](auto& memory) {
+      return std::shared_ptr<std::byte>(reinterpret_cast<std::byte*>(memory.data()), [](std::byte*) {});
+    };
+    machine_.share(rank, 0, {of(buckets), of(text)});
+  }
+  Result<ShardStep> push_in_place(int rank, std::uint32_t chunk) {
+    FrameHeader header = push_of(rank, chunk);
+    header.payload_bytes = 0;
+    const auto place = machine_.place(rank, header);
+    if (!place) return place.error();
+    return machine_.pushed(rank, header);
+  }
+  float at(int rank, std::size_t element) const { return buckets_[static_cast<std::size_t>(rank)][element]; }
+
+  std::array<std::vector<float>, kRanks> buckets_;
+  std::array<std::string, kRanks> texts_;
+};
+
+TEST_F(SharingShard, WritesTheSumIntoEveryBucketAndSendsNoBytes) {
+  for (int rank = 0; rank < kRanks; ++rank) share(rank);
+  ASSERT_TRUE(push_in_place(2, 1));
+  ASSERT_TRUE(push_in_place(0, 1));
+  const auto step = push_in_place(1, 1);
+  ASSERT_TRUE(step) << step.error().text();
+  EXPECT_TRUE(step->summed);
+  EXPECT_EQ(step->summed_bytes, kChunkBytes);
+  ASSERT_EQ(step->sends.size(), 3u);
+  for (int rank = 0; rank < kRanks; ++rank) {
+    const ShardSend& send = step->sends[static_cast<std::size_t>(rank)];
+    EXPECT_EQ(send.rank, rank);
+    EXPECT_EQ(send.header.type, FrameType::kResult);
+    EXPECT_EQ(send.result, nullptr);
+    EXPECT_EQ(send.bytes, 0u);
+    EXPECT_EQ(at(rank, 15), static_cast<float>(1 << rank));
+    EXPECT_EQ(at(rank, 16), 7.0f);
+    EXPECT_EQ(at(rank, 31), 7.0f);
+    EXPECT_EQ(at(rank, 32), static_cast<float>(1 << rank));
+  }
+  EXPECT_EQ(machine_.object(0)->memory().allocated(), 0u);
+}
+
+TEST_F(SharingShard, SumsBucketsHereWithThoseThatWereSentAndKeepsACopyForTheirRanks) {
+  share(0);
+  share(2);
+  ASSERT_TRUE(push_in_place(0, 0));
+  ASSERT_TRUE(push(1, 0, 1, 2.0f));
+  const auto step = push_in_place(2, 0);
+  ASSERT_TRUE(step);
+  EXPECT_EQ(at(0, 0), 7.0f);
+  EXPECT_EQ(at(2, 15), 7.0f);
+  EXPECT_EQ(step->sends[0].result, nullptr);
+  buckets_[0].assign(64, 99.0f);  // the rank goes on with its bucket while the result is still being sent
+  EXPECT_EQ(first_float(step->sends[1]), 7.0f);
+  EXPECT_EQ(step->sends[1].bytes, kChunkBytes);
+  EXPECT_EQ(buffers(), 1u);
+}
+
+TEST_F(SharingShard, BroadcastsFromABucketToBucketsAndToRanksElsewhere) {
+  share(0);
+  share(1);
+  ASSERT_TRUE(push_in_place(0, kBroadcastChunk));
+  ASSERT_TRUE(push_in_place(1, kBroadcastChunk));
+  const auto step = push(2, kBroadcastChunk);
+  ASSERT_TRUE(step);
+  EXPECT_EQ(texts_[1], "aaaaaaaaaa");
+  texts_[0] = "zzzzzzzzzz";
+  EXPECT_EQ(std::memcmp(step->sends[2].result.get(), "aaaaaaaaaa", 10), 0);
+  EXPECT_EQ(step->sends[1].result, nullptr);
+}
+
+TEST_F(SharingShard, BroadcastsBytesThatWereSentIntoBuckets) {
+  share(2);
+  const FrameHeader root = push_of(0, kBroadcastChunk);
+  std::memcpy(machine_.place(0, root)->data(), "0123456789", 10);
+  ASSERT_TRUE(machine_.pushed(0, root));
+  ASSERT_TRUE(push_in_place(2, kBroadcastChunk));
+  const auto step = push(1, kBroadcastChunk);
+  ASSERT_TRUE(step);
+  EXPECT_EQ(texts_[2], "0123456789");
+  EXPECT_EQ(std::memcmp(step->sends[1].result.get(), "0123456789", 10), 0);
+}
+
+TEST_F(SharingShard, RefusesBytesOfARankWhoseBucketsItShares) {
+  share(1);
+  EXPECT_THAT(refusal(1, push_of(1, 0)), HasSubstr("expected 0"));
+}
+
+TEST_F(SharingShard, CannotSayTwiceWhatItWroteIntoABucket) {
+  for (int rank = 0; rank < kRanks; ++rank) share(rank);
+  for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push_in_place(rank, 0));
+  const auto repeat = push_in_place(1, 0);
+  ASSERT_FALSE(repeat);
+  EXPECT_EQ(repeat.error().text(), "rank 1 pushed chunk 0 of step 1 again, whose result was written to its bucket");
+}
+
+TEST_F(SharingShard, TakesBytesAgainFromARankThatOpensWithoutSharing) {
+  share(1);
+  ASSERT_TRUE(machine_.open(1, push_of(1, 0), table_of()));
+  EXPECT_TRUE(push(1, 0));
 }
 
 }  // namespace

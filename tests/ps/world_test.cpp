@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Worlds of client and shard machines without sockets: whatever the order in which frames arrive, the sums are those of
-// the plain loop.
+// Worlds of client and shard machines without sockets: whatever the order in which frames arrive, on however many
+// connections, and whichever shards share which ranks' buckets, the sums are those of the plain loop.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -27,7 +27,7 @@ class World {
     ranks_ = pick(1, 4);
     shards_ = pick(1, 3);
     window_ = pick(1, 4);
-    table_ = {0, 0, ranks_, shards_, kChunkAlignment * static_cast<std::uint64_t>(pick(1, 5)), {}};
+    table_ = {0, 0, ranks_, shards_, kChunkAlignment * static_cast<std::uint64_t>(pick(1, 5)), {}, pick(1, 3)};
     for (int bucket = pick(1, 4); bucket > 0; --bucket) table_.buckets.push_back(random_bucket());
     for (int shard = 0; shard < shards_; ++shard) {
       servers_.emplace_back(ShardOptions{shard, shards_, ranks_, 1, window_});
@@ -52,8 +52,10 @@ class World {
 
  private:
   int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
-  std::size_t wires() const { return static_cast<std::size_t>(ranks_ * shards_); }
-  std::size_t wire(int rank, int shard) const { return static_cast<std::size_t>(rank * shards_ + shard); }
+  std::size_t wires() const { return static_cast<std::size_t>(ranks_ * shards_ * table_.connections); }
+  std::size_t wire(int rank, int shard, int connection) const {
+    return static_cast<std::size_t>((rank * shards_ + shard) * table_.connections + connection);
+  }
   ClientFsm& client(int rank) { return clients_[static_cast<std::size_t>(rank)]; }
   ShardFsm& server(int shard) { return servers_[static_cast<std::size_t>(shard)]; }
   std::vector<Bytes>& memory(int rank) { return memory_[static_cast<std::size_t>(rank)]; }
@@ -70,12 +72,20 @@ class World {
     memory_.push_back(std::move(buckets));
     std::vector<std::byte*> places;
     for (Bytes& bucket : memory_.back()) places.push_back(bucket.data());
-    clients_.emplace_back(table_, places, rank, 1u);
+    clients_.emplace_back(table_, places, rank, 1u, /*is_shared=*/true);
     for (int shard = 0; shard < shards_; ++shard) {
-      const auto opened = server(shard).open(rank, client(rank).header(FrameType::kOpen, 0), table_);
+      auto opened = server(shard).open(rank, client(rank).header(FrameType::kOpen, 0), table_);
       ASSERT_TRUE(opened) << opened.error().text();
+      opened->in_place = pick(0, 1) == 1;
+      if (opened->in_place) server(shard).share(rank, 0, shared(places));
       ASSERT_TRUE(client(rank).opened(shard, *opened));
     }
+  }
+
+  static HostBuckets shared(const std::vector<std::byte*>& places) {
+    HostBuckets buckets;
+    for (std::byte* place : places) buckets.emplace_back(place, [](std::byte*) {});
+    return buckets;
   }
 
   void fill() {
@@ -105,11 +115,12 @@ class World {
       if (next_bucket_[static_cast<std::size_t>(rank)] < table_.buckets.size()) {
         possible.push_back([this, rank, round] { start(rank, round); });
       }
-      for (int shard = 0; shard < shards_; ++shard) {
-        if (!to_shard_[wire(rank, shard)].empty())
-          possible.push_back([this, rank, shard] { deliver_push(rank, shard); });
-        if (!to_rank_[wire(rank, shard)].empty())
-          possible.push_back([this, rank, shard] { deliver_result(rank, shard); });
+      for (int way = 0; way < shards_ * table_.connections; ++way) {
+        const int shard = way % shards_, connection = way / shards_;
+        if (!to_shard_[wire(rank, shard, connection)].empty())
+          possible.push_back([this, rank, shard, connection] { deliver_push(rank, shard, connection); });
+        if (!to_rank_[wire(rank, shard, connection)].empty())
+          possible.push_back([this, rank, shard, connection] { deliver_result(rank, shard, connection); });
       }
     }
     if (possible.empty()) return false;
@@ -125,27 +136,30 @@ class World {
 
   void send(int rank, const ClientStep& step) {
     for (const ClientPush& push : step.pushes) {
-      to_shard_[wire(rank, push.shard)].push_back({push.header, {push.payload.begin(), push.payload.end()}});
+      to_shard_[wire(rank, push.shard, push.connection)].push_back(
+          {push.header, {push.payload.begin(), push.payload.end()}});
     }
   }
 
-  void deliver_push(int rank, int shard) {
-    const Frame frame = take(to_shard_[wire(rank, shard)]);
-    const auto place = server(shard).place(rank, frame.header);
+  void deliver_push(int rank, int shard, int connection) {
+    const Frame frame = take(to_shard_[wire(rank, shard, connection)]);
+    const auto place = server(shard).place(rank, frame.header, connection);
     ASSERT_TRUE(place) << place.error().text();
     std::copy(frame.payload.begin(), frame.payload.end(), place->begin());
-    const auto step = server(shard).pushed(rank, frame.header);
+    const auto step = server(shard).pushed(rank, frame.header, connection);
     ASSERT_TRUE(step) << step.error().text();
     for (const ShardSend& result : step->sends) {
       FrameHeader header = result.header;
       header.payload_bytes = result.bytes;
-      to_rank_[wire(result.rank, shard)].push_back({header, {result.result.get(), result.result.get() + result.bytes}});
+      to_rank_[wire(result.rank, shard, result.connection)].push_back(
+          {header, {result.result.get(), result.result.get() + result.bytes}});
     }
-    EXPECT_LE(server(shard).object(0)->memory().in_use(), static_cast<std::size_t>(ranks_ * (window_ + 1)));
+    EXPECT_LE(server(shard).object(0)->memory().in_use(),
+              static_cast<std::size_t>(ranks_ * table_.connections * (window_ + 1)));
   }
 
-  void deliver_result(int rank, int shard) {
-    const Frame frame = take(to_rank_[wire(rank, shard)]);
+  void deliver_result(int rank, int shard, int connection) {
+    const Frame frame = take(to_rank_[wire(rank, shard, connection)]);
     const auto place = client(rank).place(shard, frame.header);
     ASSERT_TRUE(place) << place.error().text();
     std::copy(frame.payload.begin(), frame.payload.end(), place->begin());

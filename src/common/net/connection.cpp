@@ -111,6 +111,11 @@ Connection::Connection(Socket socket, PeerIdentity peer)
 
 Connection::~Connection() = default;
 
+void Connection::measure(CopyMeter* meter) noexcept {
+  impl_->reader.measure(meter);
+  impl_->writer.measure(meter);
+}
+
 void Connection::start(FrameSink& sink) {
   TUTTI_ASSERT(impl_->sink == nullptr, "a connection is started once");
   impl_->sink = &sink;
@@ -118,14 +123,14 @@ void Connection::start(FrameSink& sink) {
 }
 
 void Connection::send(FrameHeader header, std::string control, std::span<const std::byte> payload,
-                      std::function<void(bool ok)> sent) {
+                      std::function<void(bool ok)> sent, std::optional<std::uint32_t> payload_crc) {
   TUTTI_ASSERT(control.size() <= kControlBytesMax, "the peer would refuse this control part");
   TUTTI_ASSERT(payload.size() <= kPayloadBytesMax, "the peer would refuse this payload");
   if (impl_->state != Impl::State::kOpen) {
     if (sent) boost::asio::post(impl_->socket.get_executor(), [sent = std::move(sent)] { sent(false); });
     return;
   }
-  impl_->writer.push({header, std::move(control), payload, std::move(sent)});
+  impl_->writer.push({header, std::move(control), payload, payload_crc, std::move(sent)});
   if (impl_->writer.queued_bytes() > kQueuedBytesMax) {
     impl_->finish(fail(Errc::kPeerLost, "the other side does not read what it is sent"));
   }

@@ -8,11 +8,13 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "common/clock.h"
+#include "common/copy_meter.h"
 #include "common/log.h"
 #include "common/net/frame.h"
 #include "common/net/handshake_fsm.h"
@@ -61,12 +63,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(Socket socket, PeerIdentity peer);
   ~Connection();
 
+  /// Tells `meter`, which outlives the connection, of every pass over payloads. REQUIRES: before start.
+  void measure(CopyMeter* meter) noexcept;
   /// Begins to read. `sink` must outlive the connection or on_closed, whichever comes first.
   void start(FrameSink& sink);
   /// Queues a frame. Lengths and checksum of `header` are filled in here. `payload` must stay unchanged until `sent`
-  /// was called; `sent` is called once, when the last byte was given to the socket, or the connection closed.
+  /// was called; `sent` is called once, when the last byte was given to the socket, or the connection closed. Who has
+  /// the payload's crc32c already, says it: then the payload is not read for it.
   void send(FrameHeader header, std::string control, std::span<const std::byte> payload = {},
-            std::function<void(bool ok)> sent = nullptr);
+            std::function<void(bool ok)> sent = nullptr, std::optional<std::uint32_t> payload_crc = std::nullopt);
   /// Closes after what is queued was written and the peer closed, too (2 s at most), or at once with `now`; frames that
   /// still come are dropped. on_closed follows, posted.
   void close(bool now = false);

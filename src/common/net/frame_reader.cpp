@@ -71,6 +71,8 @@ void FrameReader::read_payload() {
                           [this, keep = owner_.shared_from_this(), rest](const ErrorCode& error, std::size_t read) {
                             if (!proceeds(error, read)) return;
                             crc_ = crc32c(rest.first(read), crc_);
+                            count_pass(meter_, BytePass::kRead, rest.data(), read);
+                            count_pass(meter_, BytePass::kChecked, rest.data(), read);
                             payload_read_ += read;
                             payload_read_ == payload_.size() ? deliver() : read_payload();
                           });

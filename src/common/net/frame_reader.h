@@ -8,6 +8,7 @@
 #include <functional>
 #include <vector>
 
+#include "common/copy_meter.h"
 #include "common/net/connection.h"
 
 namespace tutti {
@@ -18,6 +19,7 @@ class FrameReader {
   FrameReader(Connection& owner, Connection::Socket& socket, std::function<void(const Failure&)> on_end);
 
   void start(FrameSink& sink);
+  void measure(CopyMeter* meter) noexcept { meter_ = meter; }
   /// From here on bytes are read and dropped until the peer closes.
   void discard() { discarding_ = true; }
   std::uint64_t bytes() const noexcept { return bytes_; }
@@ -38,6 +40,7 @@ class FrameReader {
   Connection::Socket& socket_;
   const std::function<void(const Failure&)> on_end_;
   FrameSink* sink_ = nullptr;
+  CopyMeter* meter_ = nullptr;
   bool discarding_ = false;
   std::uint64_t bytes_ = 0;
 

@@ -3,6 +3,7 @@
 
 #include <boost/asio/write.hpp>
 
+#include "common/crc32c.h"
 #include "common/net/whole_buffer.h"
 
 namespace tutti {
@@ -14,11 +15,6 @@ constexpr std::size_t kBatchBytes = 1 << 20;
 
 std::size_t bytes_without_payload(const FrameWriter::Outgoing& frame) {
   return kFrameHeaderBytes + frame.control.size();
-}
-
-void seal(FrameWriter::Outgoing& frame) {
-  frame.header.crc = checksum(frame.header, std::as_bytes(std::span(frame.control)), frame.payload);
-  frame.sealed = encode(frame.header);
 }
 
 }  // namespace
@@ -51,6 +47,16 @@ void FrameWriter::write() {
       });
 }
 
+void FrameWriter::seal(Outgoing& frame) {
+  if (!frame.payload_crc) {
+    frame.payload_crc = crc32c(frame.payload);
+    count_pass(meter_, BytePass::kChecked, frame.payload.data(), frame.payload.size());
+  }
+  const std::uint32_t before = checksum(frame.header, std::as_bytes(std::span(frame.control)));
+  frame.header.crc = crc32c_join(before, *frame.payload_crc, frame.payload.size());
+  frame.sealed = encode(frame.header);
+}
+
 void FrameWriter::gather_batch() {
   buffers_.clear();
   std::size_t bytes = 0;
@@ -60,6 +66,7 @@ void FrameWriter::gather_batch() {
     buffers_.push_back(boost::asio::buffer(frame.sealed));
     if (!frame.control.empty()) buffers_.push_back(boost::asio::buffer(frame.control));
     if (!frame.payload.empty()) buffers_.emplace_back(frame.payload.data(), frame.payload.size());
+    count_pass(meter_, BytePass::kWritten, frame.payload.data(), frame.payload.size());
     bytes += bytes_without_payload(frame) + frame.payload.size();
   }
 }

@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "common/copy_meter.h"
 #include "common/net/connection.h"
 
 namespace tutti {
@@ -22,6 +24,7 @@ class FrameWriter {
     FrameHeader header;
     std::string control;
     std::span<const std::byte> payload;
+    std::optional<std::uint32_t> payload_crc;  // where it is known, the payload need not be read for it
     Sent sent;
     FrameHeaderBytes sealed{};
   };
@@ -31,6 +34,7 @@ class FrameWriter {
               std::function<void(const Failure&)> on_error);
 
   void push(Outgoing frame);
+  void measure(CopyMeter* meter) noexcept { meter_ = meter; }
   bool idle() const noexcept { return queue_.empty(); }
   /// Of the queue, without payloads, which are the callers' memory.
   std::size_t queued_bytes() const noexcept { return queued_bytes_; }
@@ -41,10 +45,12 @@ class FrameWriter {
  private:
   void write();
   void gather_batch();
+  void seal(Outgoing& frame);
   void on_written(std::size_t bytes);
 
   Connection& owner_;
   Connection::Socket& socket_;
+  CopyMeter* meter_ = nullptr;
   const std::function<void()> on_idle_;
   const std::function<void(const Failure&)> on_error_;
   std::deque<Outgoing> queue_;  // its first batch_ frames are being written

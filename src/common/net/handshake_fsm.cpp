@@ -14,7 +14,7 @@ using Bytes = std::vector<std::byte>;
 using Kind = HandshakeAction::Kind;
 
 constexpr std::string_view kName = "TUTTI";
-constexpr std::array<std::uint8_t, 3> kVersion = {0, 0, 1};
+constexpr std::array<std::uint8_t, 3> kVersion = {0, 0, 2};
 static_assert(kName.size() + kVersion.size() == kMagicBytes);
 
 constexpr std::byte kWelcome{0};
@@ -33,6 +33,7 @@ Bytes make_hello(const JobId& job, const PeerIdentity& self, const Nonce& nonce)
   Bytes hello;
   append_magic(hello);
   hello.push_back(static_cast<std::byte>(self.role));
+  hello.push_back(static_cast<std::byte>(self.connection));
   hello.resize(kMagicBytes + 12);
   std::byte* at = hello.data() + kMagicBytes + 4;
   put_little_endian(at, static_cast<std::uint32_t>(self.rank));
@@ -140,8 +141,10 @@ HandshakeAction ServerHandshakeFsm::feed(std::span<const std::byte> bytes) {
 
 HandshakeAction ServerHandshakeFsm::challenge() {
   const std::byte* at = hello_.data() + kMagicBytes;
-  const auto role = get_little_endian<std::uint32_t>(at);  // with the reserved bytes, which are zero
-  if (role > static_cast<std::uint32_t>(Role::kAgent)) {
+  const auto role = get_little_endian<std::uint8_t>(at);
+  peer_.connection = get_little_endian<std::uint8_t>(at);
+  const auto reserved = get_little_endian<std::uint16_t>(at);
+  if (role > static_cast<std::uint8_t>(Role::kAgent) || reserved != 0) {
     return failed(Errc::kProtocol, "the peer claims a role that does not exist");
   }
   peer_.role = static_cast<Role>(role);

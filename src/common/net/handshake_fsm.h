@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mutual proof of the job's secret that opens every connection, as a machine without I/O.
-//   client -> server  Hello      magic and version (8), role u8, reserved (3), rank i32, generation u32,
-//                                job id (16), client nonce (32)
+//   client -> server  Hello      magic and version (8), role u8, connection u8, reserved (2), rank i32,
+//                                generation u32, job id (16), client nonce (32)
 //   server -> client  Challenge  magic and version (8), server nonce (32),
 //                                HMAC(secret, "tutti server", Hello, server nonce) (32)
 //   client -> server  Proof      HMAC(secret, "tutti client", Hello, Challenge) (32)
@@ -39,6 +39,7 @@ struct PeerIdentity {
   Role role = Role::kWorker;
   std::int32_t rank = 0;
   std::uint32_t generation = 0;
+  std::uint8_t connection = 0;  ///< which of several between the same two processes
 };
 
 /// What the machine asks its shell to do after it was given bytes.

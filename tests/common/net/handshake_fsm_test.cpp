@@ -23,7 +23,7 @@ const Secret kSecret(filled<Digest>(7));
 const Secret kOtherSecret(filled<Digest>(8));
 const JobId kJob = filled<JobId>(1);
 const JobId kOtherJob = filled<JobId>(2);
-const PeerIdentity kSelf{Role::kServer, 3, 5};
+const PeerIdentity kSelf{Role::kServer, 3, 5, 2};
 
 struct Pair {
   explicit Pair(const Secret& client_secret = kSecret, const JobId& client_job = kJob)
@@ -67,6 +67,7 @@ TEST(Handshake, ProvesTheSecretBothWaysAndNamesTheClient) {
   EXPECT_EQ(pair.server.peer().role, Role::kServer);
   EXPECT_EQ(pair.server.peer().rank, 3);
   EXPECT_EQ(pair.server.peer().generation, 5u);
+  EXPECT_EQ(pair.server.peer().connection, 2);
 }
 
 TEST(Handshake, ClientDropsAServerWithoutTheSecret) {

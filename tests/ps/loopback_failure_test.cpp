@@ -21,7 +21,7 @@ const std::vector<BucketSpec> kBuckets{{DType::kFloat32, Reduction::kSum, 16 * 1
 constexpr std::uint64_t kChunkBytes = 4096;
 
 void fill(ClusterRank& rank, float value) {
-  auto& bucket = rank.memory.front();
+  const auto& bucket = rank.memory.front();
   for (std::size_t i = 0; i < bucket.size(); i += sizeof value) std::memcpy(bucket.data() + i, &value, sizeof value);
 }
 
@@ -169,7 +169,7 @@ TEST(ClosedObject, IsNotTouchedAnyMore) {
   ASSERT_TRUE(rank.open(kBuckets));
   ASSERT_TRUE(rank.start(1));
   rank.client().close(0);
-  rank.memory.clear();
+  rank.forget_memory();
   EXPECT_EQ(rank.client().poll().error().code, Errc::kCancelled);
 }
 

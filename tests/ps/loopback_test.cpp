@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks and shards over real sockets: the same bits on every rank, and those of the plain loop.
+// Ranks and shards over real sockets and in real shared memory: the same bits on every rank and either way, those of
+// the plain loop.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -34,8 +35,9 @@ Bytes expected_of(std::uint64_t step, int ranks, std::size_t bucket) {
   return reference_reduce(kBuckets[bucket].dtype, kBuckets[bucket].reduction, inputs);
 }
 
-void train(Cluster& cluster, int rank, int ranks) {
-  ClusterRank self(cluster, rank);
+void train(Cluster& cluster, Client::Options options, int ranks) {
+  const int rank = options.credentials.self.rank;
+  ClusterRank self(cluster, std::move(options));
   const auto opened = self.open(kBuckets);
   ASSERT_TRUE(opened) << opened.error().text();
   for (std::uint64_t step = 1; step <= kSteps; ++step) {
@@ -47,26 +49,32 @@ void train(Cluster& cluster, int rank, int ranks) {
     const auto finished = self.client().finish(0, in_seconds(60));
     ASSERT_TRUE(finished) << finished.error().text();
     for (std::size_t bucket = 0; bucket < kBuckets.size(); ++bucket) {
-      ASSERT_TRUE(self.memory[bucket] == expected_of(step, ranks, bucket))
+      ASSERT_TRUE(std::ranges::equal(self.memory[bucket], expected_of(step, ranks, bucket)))
           << "rank " << rank << " step " << step << " bucket " << bucket;
     }
   }
   self.client().close(0);
 }
 
+enum class Sharing { kNobody, kEvenRanks, kEverybody };
+
 struct Size {
   int ranks;
   int shards;
+  Sharing sharing = Sharing::kNobody;
+  int connections = 1;
 };
 
 class Loopback : public testing::TestWithParam<Size> {};
 
 TEST_P(Loopback, GivesEveryRankTheBitsOfThePlainLoop) {
-  const auto [ranks, shards] = GetParam();
-  Cluster cluster(ranks, shards);
+  const auto [ranks, shards, sharing, connections] = GetParam();
+  Cluster cluster(ranks, shards, 4, {.connections = connections, .shares_memory = sharing != Sharing::kNobody});
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
-    threads.emplace_back([&cluster, rank, ranks = ranks] { train(cluster, rank, ranks); });
+    Client::Options options = cluster.client_options(rank);
+    if (sharing == Sharing::kEvenRanks && rank % 2 == 1) options.placement = {};
+    threads.emplace_back([&cluster, options, ranks = ranks] { train(cluster, options, ranks); });
   }
   for (std::thread& thread : threads) thread.join();
 }
@@ -75,13 +83,45 @@ std::vector<Size> sizes() {
   std::vector<Size> sizes;
   for (int ranks = 1; ranks <= 4; ++ranks) {
     for (int shards = 1; shards <= 3; ++shards) sizes.push_back({ranks, shards});
+    sizes.push_back({ranks, 2, Sharing::kNobody, 3});
+    sizes.push_back({ranks, 2, Sharing::kEvenRanks});
+    sizes.push_back({ranks, 2, Sharing::kEverybody});
   }
+  sizes.push_back({3, 1, Sharing::kEvenRanks, 2});
   return sizes;
 }
 
-INSTANTIATE_TEST_SUITE_P(Worlds, Loopback, testing::ValuesIn(sizes()), [](const auto& info) {
-  return std::to_string(info.param.ranks) + "RanksOn" + std::to_string(info.param.shards) + "Shards";
-});
+std::string name_of(const Size& size) {
+  constexpr const char* sharing[] = {"", "EvenRanksShare", "AllShare"};
+  std::string name = std::to_string(size.ranks) + "RanksOn" + std::to_string(size.shards) + "Shards";
+  if (size.connections > 1) name += "By" + std::to_string(size.connections) + "Connections";
+  return name + sharing[static_cast<std::size_t>(size.sharing)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, Loopback, testing::ValuesIn(sizes()),
+                         [](const auto& info) { return name_of(info.param); });
+
+TEST(LoopbackSums, AreTheSameBitsByOneThreadAndBySeveral) {
+  const std::vector<BucketSpec> buckets{{DType::kFloat32, Reduction::kAverage, 300'001}};
+  constexpr std::uint64_t kOneChunk = 2 << 20;
+  std::mt19937 random(7);
+  const std::vector<Bytes> inputs{random_bytes(DType::kFloat32, 300'001, random),
+                                  random_bytes(DType::kFloat32, 300'001, random)};
+  Cluster cluster(2, 1, 4, {.shares_memory = true, .sum_helpers = 2});
+  ClusterRank first(cluster, 0, kOneChunk), second(cluster, 1, kOneChunk);
+  ASSERT_TRUE(first.place(buckets) && second.place(buckets));
+  std::ranges::copy(inputs[0], first.memory[0].begin());
+  std::ranges::copy(inputs[1], second.memory[0].begin());
+  for (ClusterRank* rank : {&first, &second}) {
+    ASSERT_TRUE(rank->client().open({0, 0, buckets, {rank->memory[0].data()}}, in_seconds(20)));
+    ASSERT_TRUE(rank->start(1));
+  }
+  const Bytes expected = reference_reduce(DType::kFloat32, Reduction::kAverage, inputs);
+  for (ClusterRank* rank : {&first, &second}) {
+    ASSERT_TRUE(rank->client().finish(0, in_seconds(20)));
+    EXPECT_TRUE(std::ranges::equal(rank->memory[0], expected));
+  }
+}
 
 TEST(LoopbackObjects, ShareTheConnections) {
   Cluster cluster(1, 2);

@@ -448,6 +448,18 @@ TEST_F(SharingShard, CannotSayTwiceWhatItWroteIntoABucket) {
   EXPECT_EQ(repeat.error().text(), "rank 1 pushed chunk 0 of step 1 again, whose result was written to its bucket");
 }
 
+TEST_F(SharingShard, HoldsABucketUntilWhatWasPushedFromItIsSummed) {
+  auto held = std::make_shared<std::vector<float>>(64, 2.0f);
+  const std::shared_ptr<std::byte> bucket(held, reinterpret_cast<std::byte*>(held->data()));
+  machine_.share(1, 0, {bucket, nullptr});
+  ASSERT_TRUE(push_in_place(1, 0));
+  ASSERT_TRUE(machine_.open(1, push_of(1, 0), table_of()));  // it came again, and shares nothing
+  EXPECT_EQ(held.use_count(), 3);
+  ASSERT_TRUE(push(0, 0, 1, 1.0f));
+  EXPECT_EQ(first_float(push(2, 0, 1, 4.0f)->sends[0]), 7.0f);
+  EXPECT_EQ(held.use_count(), 2);
+}
+
 TEST_F(SharingShard, TakesBytesAgainFromARankThatOpensWithoutSharing) {
   share(1);
   ASSERT_TRUE(machine_.open(1, push_of(1, 0), table_of()));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -79,6 +80,35 @@ TEST_F(TwoRanks, LetTheirMemoryGoWithTheExchange) {
   one.reset();
   ones_ = {};
   EXPECT_EQ(first_.client().poll().error().code, Errc::kCancelled);
+}
+
+TEST(RanksOfOneHost, ExchangeWhereTheShardsReachTheirBuckets) {
+  ps::Cluster cluster(2, 2, 4, {.shares_memory = true});
+  ps::ClusterRank first(cluster, 0), second(cluster, 1);
+  const auto one = make_ps_exchange(first.client());
+  const auto other = make_ps_exchange(second.client());
+  ExchangePlan plan{0, 0, {{DType::kFloat32, Reduction::kAverage, 5000}}, {}};
+  const auto ones = one->place(plan, in_seconds(20)), threes = other->place(plan, in_seconds(20));
+  ASSERT_TRUE(ones && threes);
+  float* const mine = reinterpret_cast<float*>(ones->front().get());
+  float* const theirs = reinterpret_cast<float*>(threes->front().get());
+  EXPECT_EQ(std::count(mine, mine + 5000, 0.0f), 5000);
+  plan.memory = {ones->front().get()};
+  ASSERT_TRUE(one->open(plan, in_seconds(20)));
+  plan.memory = {threes->front().get()};
+  ASSERT_TRUE(other->open(plan, in_seconds(20)));
+  std::fill_n(mine, 5000, 1.0f);
+  std::fill_n(theirs, 5000, 3.0f);
+  ASSERT_TRUE(one->start({1, 0}, 0) && other->start({1, 0}, 0));
+  ASSERT_TRUE(one->finish(in_seconds(20)) && other->finish(in_seconds(20)));
+  EXPECT_EQ(std::count(mine, mine + 5000, 2.0f), 5000);
+  EXPECT_EQ(std::count(theirs, theirs + 5000, 2.0f), 5000);
+}
+
+TEST_F(TwoRanks, OfferNoMemoryWhereNoneIsShared) {
+  const auto placed = make_ps_exchange(first_.client())->place(plan_for(ones_), in_seconds(20));
+  ASSERT_TRUE(placed);
+  EXPECT_TRUE(placed->empty());
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ struct RunConfig {
   std::uint64_t bucket_bytes_max = 8u << 20;
   std::uint64_t bucket_bytes_first = 1u << 20;  ///< of the bucket that is ready first, and of the last one
   std::uint64_t chunk_bytes = 1u << 20;         ///< unit of wire, sum and placement
-  int window_chunks = 8;                        ///< chunks in flight on each connection
+  int window_chunks = 4;                        ///< chunks in flight on each connection
   int connections = 1;                          ///< between a worker and a shard
   std::string transport = "auto";               ///< auto: memory within a host, TCP between hosts; tcp
   int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks

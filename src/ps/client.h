@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/copy_meter.h"
 #include "common/dtype.h"
 #include "common/event.h"
 #include "common/net/connection.h"
@@ -67,8 +68,8 @@ class Client {
   /// Waits until every bucket of `object` that was started holds its result. kTimeout names the shard, the bucket and
   /// the ranks that have not pushed; kPeerLost the shard. Every failure is final: no later wait succeeds.
   Result<> finish(std::uint32_t object, Deadline deadline);
-  /// The object's memory is not touched any more, neither here nor, unless an exchange on it has failed, by a shard that
-  /// shares it. (What a shard was told to sum before the failure, it may still write.)
+  /// The object's memory is not touched any more, neither here nor, unless an exchange on it has failed, by a shard
+  /// that shares it. (What a shard was told to sum before the failure, it may still write.)
   void close(std::uint32_t object);
   /// Ends every wait on every object, now and later, with `cause`, unless there was a failure before.
   void abort(const Failure& cause) noexcept;

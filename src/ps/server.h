@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/clock.h"
+#include "common/copy_meter.h"
 #include "common/event.h"
 #include "common/log.h"
 #include "common/net/connection.h"

@@ -7,9 +7,13 @@
 
 #include <future>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "common/control/coordinator.h"
 #include "common/control/member.h"
+#include "common/host_memory.h"
+#include "tests/ps/byte_counts.h"
 #include "tests/ps/cluster.h"
 
 namespace tutti::ps {
@@ -81,6 +85,40 @@ TEST_F(ServerProcess, PublishesItsShardAndServesIt) {
   ASSERT_TRUE((*client)->open({0, 0, {{DType::kUInt8, Reduction::kSum, 100}}, {bucket.data()}}, in_seconds(20)));
   ASSERT_TRUE((*client)->start(0, {1, 0}, 0));
   EXPECT_TRUE((*client)->finish(0, in_seconds(20)));
+}
+
+/// How many bytes a rank whose buckets lie in its host's memory had to send in one exchange.
+class ServerOnAHost : public ServerProcess {
+ protected:
+  std::size_t bytes_sent() {
+    bootstrap_.host_memory = "tutti-server-test-" + std::to_string(::getpid());
+    Loop keeper_loop;
+    const auto keeper = SegmentKeeper::start(keeper_loop, bootstrap_.host_memory, Logger::none());
+    if (!keeper) raise(keeper.error());
+    serve_in_background();
+    const auto member = join_as_rank();
+    const auto endpoint = parse_endpoint(member->get(shard_key(0), in_seconds(20)).value()).value();
+    ByteCounts meter;
+    const std::vector<BucketSpec> buckets{{DType::kUInt8, Reduction::kSum, 100}};
+    auto client = Client::connect(loop_, {{endpoint}, rank_, 1, 4096, 1, {bootstrap_.host_memory, 0, 1}, &meter},
+                                  clock_, events_, in_seconds(20));
+    if (!client) raise(client.error());
+    const HostBuckets placed = (*client)->place(0, 0, buckets, in_seconds(20)).value();
+    EXPECT_TRUE((*client)->open({0, 0, buckets, {placed[0].get()}}, in_seconds(20)));
+    EXPECT_TRUE((*client)->start(0, {1, 0}, 0));
+    EXPECT_TRUE((*client)->finish(0, in_seconds(20)));
+    client->reset();  // what was sent has been counted
+    return meter.all(BytePass::kWritten);
+  }
+};
+
+TEST_F(ServerOnAHost, ReadsBucketsInItsHostsMemory) {
+  EXPECT_EQ(bytes_sent(), 0u);
+}
+
+TEST_F(ServerOnAHost, ReadsFromSocketsOnlyWhenItIsTold) {
+  bootstrap_.config.transport = "tcp";
+  EXPECT_EQ(bytes_sent(), 100u);
 }
 
 TEST_F(ServerProcess, EndsWellWhenItsAgentIsDoneWithIt) {

@@ -6,7 +6,6 @@
 
 #include "tests/ps/byte_counts.h"
 #include "tests/ps/cluster.h"
-#include "tests/ps/raw_rank.h"
 
 namespace tutti::ps {
 namespace {

@@ -73,10 +73,7 @@ MpiExchange::~MpiExchange() {
 
 Result<> MpiExchange::open(ExchangePlan plan, Deadline deadline) {
   TUTTI_TRY(not_aborted());
-  for (const BucketSpec& spec : plan.buckets) {
-    if (spec.reduction == Reduction::kBroadcast || ps::can_reduce(spec.dtype, spec.reduction)) continue;
-    return fail(Errc::kUsage, "a bucket of " + std::string(name_of(spec.dtype)) + " has no average");
-  }
+  TUTTI_TRY(ps::check_reducible(plan.buckets));
   plan_ = std::move(plan);
   parts_left_.assign(plan_.buckets.size(), 0);
   if (communicator_ == MPI_COMM_NULL) TUTTI_TRY(duplicate_communicator(deadline));
@@ -167,7 +164,8 @@ Result<> MpiExchange::poll() {
 
 void MpiExchange::bucket_done(std::uint32_t bucket) {
   const BucketSpec& spec = plan_.buckets[bucket];
-  if (spec.reduction == Reduction::kAverage) divide(spec.dtype, plan_.memory[bucket], spec.elements, world_.size());
+  if (spec.reduction != Reduction::kAverage) return;
+  ps::divide(spec.dtype, {plan_.memory[bucket], spec.bytes()}, static_cast<std::size_t>(world_.size()));
 }
 
 template <class IsDone>

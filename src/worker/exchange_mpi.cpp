@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "common/bounded_archive.h"
 #include "common/mpi/backoff.h"
@@ -28,6 +29,7 @@ static_assert(kElementsMax <= INT_MAX);
 class MpiExchange final : public Exchange {
  public:
   explicit MpiExchange(const MpiWorld& world) : world_(world) {}
+  explicit MpiExchange(std::unique_ptr<MpiWorld> world) : owned_(std::move(world)), world_(*owned_) {}
   ~MpiExchange() override;
 
   ExchangeTraits traits() const noexcept override { return {"mpi", /*rank_ordered=*/false}; }
@@ -48,6 +50,7 @@ class MpiExchange final : public Exchange {
   void bucket_done(std::uint32_t bucket);
   Result<> not_aborted() const;
 
+  const std::unique_ptr<MpiWorld> owned_;  // null where the world is somebody else's
   const MpiWorld& world_;
   ExchangePlan plan_;
   MPI_Comm communicator_ = MPI_COMM_NULL;
@@ -206,6 +209,10 @@ Result<> MpiExchange::not_aborted() const {
 
 std::unique_ptr<Exchange> make_mpi_exchange(const MpiWorld& world) {
   return std::make_unique<MpiExchange>(world);
+}
+
+std::unique_ptr<Exchange> make_mpi_exchange(std::unique_ptr<MpiWorld> world) {
+  return std::make_unique<MpiExchange>(std::move(world));
 }
 
 }  // namespace tutti::worker

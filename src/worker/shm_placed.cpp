@@ -81,6 +81,7 @@ class PlacedWork final : public ShmWork {
       ps::reduce(task.what.spec.dtype, task.what.spec.reduction, inputs_, {source, range.bytes});
     }
     segment_->set_done(task.first_block + block, task.round);
+    if (task.what.for_first_rank) places_.resize(1);
     for (std::byte* const place : places_) {
       if (place != source) std::memcpy(place, source, range.bytes);
     }

@@ -44,6 +44,7 @@ class FakeExchange final : public Exchange {
   }
   Result<> poll() override {
     started_at_poll.push_back(started_.size());
+    if (on_poll) on_poll();
     return {};
   }
   Result<> finish(Deadline) override {
@@ -54,7 +55,7 @@ class FakeExchange final : public Exchange {
     return {};
   }
   Result<> wait(std::uint32_t, Deadline deadline) override { return finish(deadline); }
-  void abort(const Failure&) noexcept override {}
+  void abort(const Failure&) noexcept override { ++aborts; }
 
   const ExchangePlan& plan() const { return plan_; }
 
@@ -62,7 +63,8 @@ class FakeExchange final : public Exchange {
   std::vector<ExchangeId> ids;               ///< of each start
   std::vector<std::size_t> started_at_poll;  ///< buckets under way when a hook polled
   std::vector<BucketMemory> places;          ///< of the buckets, where the exchange has memory
-  int opens = 0, finishes = 0;
+  std::function<void()> on_poll;
+  int opens = 0, finishes = 0, aborts = 0;
   bool has_memory = false;
   bool fail_start = false, fail_finish = false;
 

@@ -15,13 +15,17 @@ std::string resolve_exchange(const RunConfig& config, int hosts) {
   return hosts > 1 && config.shards != 0 ? "ps" : "auto";
 }
 
+bool uses_shards(const RunConfig& config) {
+  return between_hosts(config.exchange) == "ps";
+}
+
 ShardHosts shard_hosts(const RunConfig& config) {
   if (config.placement == "dedicated") return ShardHosts::kDedicated;
   return config.placement == "spread" ? ShardHosts::kSpread : ShardHosts::kColocated;
 }
 
 Result<> check_dedicated(const RunConfig& config, int hosts) {
-  if (config.exchange != "ps" || config.placement != "dedicated") return {};
+  if (!uses_shards(config) || config.placement != "dedicated") return {};
   if (hosts < 2) {
     return fail(Errc::kConfig,
                 "placement = \"dedicated\" keeps hosts for shards only; found 1 host, expected 2 or more");
@@ -38,17 +42,21 @@ Result<> check(const RunConfig& config) {
     return fail(Errc::kUsage,
                 "no program: give it after --, as in `tutti run -- ./train`, or as `program` in the file");
   }
-  if (config.exchange == "mpi") {
-    return fail(Errc::kUsage, "exchange = \"mpi\" is for a program that mpirun starts itself (mpirun -np 4 " +
-                                  config.program.front() + "); under `tutti run` use ps, gloo or nccl");
+  if (between_hosts(config.exchange) == "mpi") {
+    return fail(Errc::kUsage,
+                fmt::format("exchange = \"{}\" is for a program that mpirun starts itself (mpirun -np 4 {}); under "
+                            "`tutti run` use ps, shm+ps, gloo, shm+gloo or nccl",
+                            config.exchange, config.program.front()));
   }
   if (config.exchange == "local" && config.workers > 1) {
     return fail(Errc::kConfig,
                 fmt::format("exchange = \"local\" is for one worker; found workers = {}", config.workers));
   }
-  if (config.exchange == "ps" && config.shards == 0) {
+  if (uses_shards(config) && config.shards == 0) {
     return fail(Errc::kConfig,
-                "exchange = \"ps\" needs shards; found shards = 0, expected 1 or more, or -1 for one on each host");
+                fmt::format("exchange = \"{}\" needs shards; found shards = 0, expected 1 or more, or -1 "
+                            "for one on each host",
+                            config.exchange));
   }
   const auto ports = parse_ports(config.ports);
   if (!ports) return ports.error();
@@ -69,11 +77,13 @@ Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts
   if (one_for_each_agent) config.workers = static_cast<int>(hosts.size());
   config.exchange = resolve_exchange(config, count_hosts(hosts));
   // So that `exchange=gloo` on the command line is enough over a file that asks for shards.
-  if (config.exchange != "ps") config.shards = 0;
+  if (!uses_shards(config)) config.shards = 0;
   const ShardHosts where = shard_hosts(config);
   if (config.shards < 0) config.shards = default_shards(hosts, config.workers, where);
   TUTTI_TRY(check_dedicated(config, count_hosts(hosts)));
   TUTTI_TRY(check(config));
+  // On one host nobody would speak to them.
+  if (has_host_stage(config.exchange) && count_hosts(hosts) == 1) config.shards = 0;
   if (one_for_each_agent) config.workers = count_worker_agents(hosts, config.shards, where);
   auto placement = place(hosts, config.workers, config.shards, where);
   return RunPlan{std::move(config), std::move(placement)};

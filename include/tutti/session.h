@@ -50,7 +50,7 @@ class Session {
   /// The GPU of this rank where tutti was built with CUDA and there is one, the CPU otherwise.
   c10::Device device() const;
   std::uint64_t seed() const noexcept;
-  /// "local", "ps", "gloo", "mpi" or "nccl"
+  /// "local", "shm", "ps", "gloo", "mpi", "nccl", "shm+ps", "shm+gloo" or "shm+mpi"
   std::string_view exchange() const noexcept;
   /// Shards of the parameter server; 0 where there is none.
   int shards() const noexcept;

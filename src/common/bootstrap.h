@@ -34,6 +34,9 @@ struct Bootstrap {
   JobId job{};
   Secret secret;
   RunConfig config;
+
+  /// How many push to a shard: all workers, or one for each of their hosts.
+  std::int32_t contributors() const noexcept { return has_host_stage(config.exchange) ? hosts : world_size; }
 };
 
 /// Holds the secret: whoever calls this clears the string, or hands it to nobody but the child.

@@ -11,6 +11,8 @@
 namespace tutti {
 namespace {
 
+constexpr std::string_view kHostStage = "shm+";
+
 // A port number that is all of `text`; 0 when it is none.
 std::uint16_t parse_port(std::string_view text) {
   std::uint16_t port = 0;
@@ -37,6 +39,15 @@ Environment environment_snapshot() {
     if (equals != std::string_view::npos) environment.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
   return environment;
+}
+
+bool has_host_stage(std::string_view exchange) noexcept {
+  return exchange.starts_with(kHostStage);
+}
+
+std::string_view between_hosts(std::string_view exchange) noexcept {
+  if (has_host_stage(exchange)) exchange.remove_prefix(kHostStage.size());
+  return exchange;
 }
 
 std::string to_toml(const RunConfig& config) {

@@ -19,9 +19,9 @@ namespace tutti {
 struct RunConfig {
   std::vector<std::string> program;     ///< the training program and its arguments
   int workers = 0;                      ///< 0: one for each agent (and 1 when started alone)
-  int shards = -1;                      ///< -1: one for each host when the exchange is ps, none otherwise
+  int shards = -1;                      ///< -1: one for each host when the exchange uses shards, none otherwise
   std::string placement = "colocated";  ///< colocated, spread, dedicated: which hosts the shards go to
-  std::string exchange = "auto";        ///< auto, local, shm, ps, gloo, mpi, nccl
+  std::string exchange = "auto";        ///< auto, local, shm, ps, gloo, mpi, nccl, shm+ps, shm+gloo, shm+mpi
   std::string wire_dtype = "float32";   ///< float32, bfloat16, float16: what float32 gradients travel as
   std::string launcher = "auto";        ///< auto, local, mpirun, slurm
   std::vector<std::string> hosts;       ///< "node1", "node2:4": for mpirun
@@ -52,6 +52,11 @@ struct RunConfig {
             threads, deterministic, born_in_place, keep_freed_memory, log_dir, secret_file, trace, progress_s);
   }
 };
+
+/// Exchanges in two stages ("shm+ps"): the ranks of a host sum in its memory, then one of each host goes on.
+bool has_host_stage(std::string_view exchange) noexcept;
+/// What carries the buckets from host to host: "ps" of both "shm+ps" and "ps".
+std::string_view between_hosts(std::string_view exchange) noexcept;
 
 /// What the key `ports` allows; first == 0: any free port.
 struct PortRange {

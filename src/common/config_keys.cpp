@@ -15,8 +15,11 @@ constexpr double kLargestBlock = 1 << 30;  // what one frame carries
 constexpr double kOneDay = 86400;
 
 std::string check_exchange(std::string_view value) {
-  constexpr std::array<std::string_view, 7> available = {"auto", "local", "shm", "ps", "gloo", "mpi", "nccl"};
-  return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, shm, ps, gloo, mpi or nccl";
+  constexpr std::array<std::string_view, 10> available = {"auto", "local", "shm",    "ps",       "gloo",
+                                                          "mpi",  "nccl",  "shm+ps", "shm+gloo", "shm+mpi"};
+  return std::ranges::count(available, value) != 0
+             ? ""
+             : "expected auto, local, shm, ps, gloo, mpi, nccl, shm+ps, shm+gloo or shm+mpi";
 }
 
 std::string check_placement(std::string_view value) {
@@ -60,10 +63,12 @@ using C = RunConfig;
 constexpr auto kKeys = std::to_array<ConfigKey>({
     {"program", "the training program and its arguments", &C::program},
     {"workers", "worker processes; 0: one for each agent", &C::workers, 0, kManyProcesses},
-    {"shards", "parameter servers; -1: one for each host if the exchange is ps", &C::shards, -1, kManyProcesses},
+    {"shards", "parameter servers; -1: one for each host if the exchange is ps or shm+ps", &C::shards, -1,
+     kManyProcesses},
     {"placement", "of shards: colocated (on hosts with workers), spread (on all) or dedicated (apart from workers)",
      &C::placement, 0, 0, check_placement},
-    {"exchange", "auto, local, shm, ps, gloo, mpi or nccl", &C::exchange, 0, 0, check_exchange},
+    {"exchange", "auto, local, shm, ps, gloo, mpi, nccl, shm+ps, shm+gloo or shm+mpi", &C::exchange, 0, 0,
+     check_exchange},
     {"wire_dtype", "what float32 gradients travel as: float32, bfloat16 or float16", &C::wire_dtype, 0, 0,
      check_wire_dtype},
     {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_launcher},

@@ -23,7 +23,7 @@ struct SumJob {
   std::size_t outputs;  ///< at least one
   std::size_t begin;
   std::size_t end;
-  bool average;
+  std::size_t divisor = 1;  ///< of floating-point sums: one division, where it is not 1
 };
 
 struct Kernels {

@@ -77,7 +77,7 @@ void sum(const SumJob& job) {
       add_next<Kind>(sums, reinterpret_cast<const Stored*>(job.from[rank]) + begin, count);
     }
     if constexpr (std::is_floating_point_v<Sum>) {
-      if (job.average) divide(sums, count, static_cast<Sum>(job.ranks));
+      if (job.divisor != 1) divide(sums, count, static_cast<Sum>(job.divisor));
     }
     if (!grows_in_place) narrow<Kind>(sums, result, count);
     for (std::size_t output = 1; output < job.outputs; ++output) {

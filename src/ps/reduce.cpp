@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ps/reduce.h"
 
+#include <string>
+
 #include "common/assert.h"
 #include "ps/kernels.h"
 
@@ -8,6 +10,14 @@ namespace tutti::ps {
 
 bool can_reduce(DType dtype, Reduction reduction) noexcept {
   return is_floating(dtype) || reduction != Reduction::kAverage;
+}
+
+Result<> check_reducible(std::span<const BucketSpec> buckets) {
+  for (const BucketSpec& bucket : buckets) {
+    if (can_reduce(bucket.dtype, bucket.reduction)) continue;
+    return fail(Errc::kUsage, "a bucket of " + std::string(name_of(bucket.dtype)) + " has no average");
+  }
+  return {};
 }
 
 void reduce_to_all(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
@@ -20,7 +30,7 @@ void reduce_to_all(DType dtype, Reduction reduction, std::span<const std::byte* 
                    .outputs = into.size(),
                    .begin = 0,
                    .end = bytes / size_of(dtype),
-                   .average = reduction == Reduction::kAverage};
+                   .divisor = reduction == Reduction::kAverage ? contributions.size() : 1};
   kernels().sum[static_cast<std::size_t>(dtype)](job);
 }
 
@@ -28,6 +38,21 @@ void reduce(DType dtype, Reduction reduction, std::span<const std::byte* const> 
             std::span<std::byte> into) {
   std::byte* const place = into.data();
   reduce_to_all(dtype, reduction, contributions, {&place, 1}, into.size());
+}
+
+void divide(DType dtype, std::span<std::byte> elements, std::size_t by) noexcept {
+  TUTTI_ASSERT(is_floating(dtype), "the table was checked");
+  // The sum of one contribution, where it lies.
+  std::byte* const place = elements.data();
+  const std::byte* const contribution = place;
+  const SumJob job{.from = &contribution,
+                   .ranks = 1,
+                   .into = &place,
+                   .outputs = 1,
+                   .begin = 0,
+                   .end = elements.size() / size_of(dtype),
+                   .divisor = by};
+  kernels().sum[static_cast<std::size_t>(dtype)](job);
 }
 
 }  // namespace tutti::ps

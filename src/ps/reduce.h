@@ -10,11 +10,14 @@
 #include <span>
 
 #include "common/dtype.h"
+#include "common/result.h"
 
 namespace tutti::ps {
 
 /// Integers and bool have no average; bool's sum is the logical or; anything can be broadcast.
 bool can_reduce(DType dtype, Reduction reduction) noexcept;
+/// kUsage, naming the dtype, for a bucket that cannot be reduced.
+Result<> check_reducible(std::span<const BucketSpec> buckets);
 
 /// Writes the reduction of `contributions`, in their order, to every place of `into`: an all-reduce is in place where
 /// both hold the same addresses. All are `bytes` long and aligned for their elements; a place may be a contribution and
@@ -27,5 +30,9 @@ void reduce_to_all(DType dtype, Reduction reduction, std::span<const std::byte* 
 /// The same into one place.
 void reduce(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
             std::span<std::byte> into);
+
+/// Divides each element, where it lies: true division, and one rounding of 16-bit elements. So a sum that was made
+/// elsewhere becomes an average. REQUIRES: is_floating(dtype), `by` is 1 or more.
+void divide(DType dtype, std::span<std::byte> elements, std::size_t by) noexcept;
 
 }  // namespace tutti::ps

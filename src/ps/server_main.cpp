@@ -57,7 +57,7 @@ Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, c
   const auto ports = parse_ports(config.ports);
   if (!ports) return ports.error();
   Server::Options options;
-  options.shard = {bootstrap.rank, config.shards, bootstrap.world_size, bootstrap.generation, config.window_chunks};
+  options.shard = {bootstrap.rank, config.shards, bootstrap.contributors(), bootstrap.generation, config.window_chunks};
   options.listen.address = bootstrap.address;
   options.credentials = credentials_of(bootstrap);
   options.listen.port = ports->first;

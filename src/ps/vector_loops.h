@@ -22,12 +22,12 @@
 namespace tutti::ps::kernels_detail {
 namespace {
 
-/// How a sum becomes an average: both ways have the same bits where the number of ranks is a power of two.
+/// How a sum becomes an average: both ways have the same bits where the divisor is a power of two.
 enum class Scaling { kNone, kMultiply, kDivide };
 
 inline Scaling scaling_of(const SumJob& job) noexcept {
-  if (!job.average) return Scaling::kNone;
-  return (job.ranks & (job.ranks - 1)) == 0 ? Scaling::kMultiply : Scaling::kDivide;
+  if (job.divisor == 1) return Scaling::kNone;
+  return (job.divisor & (job.divisor - 1)) == 0 ? Scaling::kMultiply : Scaling::kDivide;
 }
 
 // Vectors that are summed at once: enough to hide how long an addition takes, and whole lines of the cache.
@@ -119,8 +119,8 @@ TUTTI_VECTOR void sum(const SumJob& job) {
   constexpr std::size_t step = kVectors * Kind::kLanes;
   constexpr std::size_t block = kBlockBytes / sizeof(typename Kind::Wide::Stored);
   const Scaling scaling = scaling_of(job);
-  const auto ranks = static_cast<typename Kind::Wide::Stored>(job.ranks);
-  const typename Kind::Vector scale = Kind::spread(scaling == Scaling::kMultiply ? 1 / ranks : ranks);
+  const auto divisor = static_cast<typename Kind::Wide::Stored>(job.divisor);
+  const typename Kind::Vector scale = Kind::spread(scaling == Scaling::kMultiply ? 1 / divisor : divisor);
   SumJob rest = job;
   if (job.ranks <= kRanks) {
     for (; job.end - rest.begin >= step; rest.begin += step) sum_step<Kind>(job, rest.begin, scaling, scale);

@@ -9,6 +9,7 @@
 #include "ps/client.h"
 #include "worker/exchange_codec.h"
 #include "worker/exchange_gloo.h"
+#include "worker/exchange_hierarchical.h"
 #include "worker/exchange_ps.h"
 #include "worker/exchange_shm.h"
 #include "worker/session_impl.h"
@@ -27,7 +28,8 @@ std::string by_default(const RunConfig& config, const Identity& identity, bool o
   if (on_gpu) return "nccl";
   if (config.shards > 0) return "ps";
   if (identity.hosts == 1) return "shm";
-  return identity.way == Way::kEmbedded ? "mpi" : "gloo";
+  const std::string engine = identity.way == Way::kEmbedded ? "mpi" : "gloo";
+  return identity.world_size > identity.hosts ? "shm+" + engine : engine;
 }
 
 Failure cannot(std::string_view exchange, std::string_view why) {
@@ -51,6 +53,51 @@ std::unique_ptr<Exchange> on_the_wire(std::unique_ptr<Exchange> exchange, const 
   return exchange;
 }
 
+/// This process in the world of the exchange between hosts, which the hosts' leaders are where there is a stage within
+/// hosts.
+Identity between_identity(SessionImpl& session) {
+  Identity identity = session.identity();
+  if (!has_host_stage(session.exchange_name())) return identity;
+  identity.rank = identity.host_index;
+  identity.world_size = identity.hosts;
+  return identity;
+}
+
+/// Over MPI the leaders find each other by a call of all ranks.
+#ifdef TUTTI_WITH_MPI
+Result<std::unique_ptr<Exchange>> make_mpi(SessionImpl& session) {
+  if (!has_host_stage(session.exchange_name())) return make_mpi_exchange(*session.mpi());
+  auto leaders = session.mpi()->part(session.identity().local_rank == 0, session.deadline());
+  TUTTI_TRY(leaders);
+  return *leaders ? make_mpi_exchange(std::move(*leaders)) : nullptr;
+}
+#endif
+
+/// The exchange that goes from host to host; null where this rank has no part in it. Collective.
+Result<std::unique_ptr<Exchange>> make_between(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
+  const std::string_view name = between_hosts(session.exchange_name());
+#ifdef TUTTI_WITH_MPI
+  if (name == "mpi") return make_mpi(session);
+#endif
+  if (has_host_stage(session.exchange_name()) && session.identity().local_rank != 0) return nullptr;
+  if (name == "ps") return on_the_wire(make_ps_exchange(session.shards()), session.config());
+#ifdef TUTTI_WITH_CUDA
+  if (name == "nccl")
+    return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
+#endif
+  if (name == "gloo") {
+    return make_gloo_exchange(*session.member(), between_identity(session), object, session.clock(),
+                              session.deadline() - session.clock().now());
+  }
+  return fail(Errc::kInternal, fmt::format("no exchange is made for \"{}\"", name));
+}
+
+std::unique_ptr<ShmExchange> make_shm(SessionImpl& session, bool shares_back) {
+  ShmOptions options = shm_options(session);
+  options.shares_back = shares_back;
+  return std::make_unique<ShmExchange>(std::move(options), session.clock());
+}
+
 }  // namespace
 
 Result<std::string> choose(const RunConfig& config, const Identity& identity, bool on_gpu) {
@@ -59,21 +106,22 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
     return cannot(name, "a process alone has nobody to exchange with; start it with mpirun or tutti run");
   if (name == "local" && identity.world_size > 1)
     return cannot(name, fmt::format("there are {} ranks, and local exchanges nothing", identity.world_size));
-  if (name == "ps" && identity.way != Way::kManaged)
+  const std::string_view between = between_hosts(name);
+  if (between == "ps" && identity.way != Way::kManaged)
     return cannot(name, "the parameter server's shards are started by `tutti run`");
-  if (name == "ps" && config.shards < 1) return cannot(name, "shards is 0");
-  if (name == "mpi" && identity.way != Way::kEmbedded)
+  if (between == "ps" && config.shards < 1 && (name == "ps" || identity.hosts > 1)) return cannot(name, "shards is 0");
+  if (between == "mpi" && identity.way != Way::kEmbedded)
     return cannot(name, "workers of `tutti run` are no MPI ranks; use ps or gloo, or mpirun ./train");
   if (name == "shm" && identity.hosts > 1)
     return cannot(name, fmt::format("the ranks are on {} hosts, which share no memory", identity.hosts));
-  if (name == "shm" && on_gpu) return cannot(name, "gradients lie on GPUs; use nccl");
-  const bool halves = config.wire_dtype != "float32" && name != "local" && name != "shm" && name != "ps";
+  if ((name == "shm" || has_host_stage(name)) && on_gpu) return cannot(name, "gradients lie on GPUs; use nccl");
+  const bool halves = config.wire_dtype != "float32" && name != "local" && name != "shm" && between != "ps";
   if (halves)
     return fail(Errc::kConfig, fmt::format("wire_dtype = \"{}\": {} adds in the precision of what travels; ps adds in "
                                            "float32",
-                                           config.wire_dtype, name));
+                                           config.wire_dtype, between));
 #ifndef TUTTI_WITH_MPI
-  if (name == "mpi") return cannot(name, "tutti was built without MPI");
+  if (between == "mpi") return cannot(name, "tutti was built without MPI");
 #endif
 #ifndef TUTTI_WITH_CUDA
   if (name == "nccl") return cannot(name, "tutti was built without CUDA (TUTTI_WITH_CUDA)");
@@ -81,27 +129,21 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
   return name;
 }
 
-Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
+Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, std::uint32_t object) {
   const std::string_view name = session.exchange_name();
-  if (name == "ps") return on_the_wire(make_ps_exchange(session.shards()), session.config());
-  if (name == "shm")
-    return std::unique_ptr<Exchange>(std::make_unique<ShmExchange>(shm_options(session), session.clock()));
-#ifdef TUTTI_WITH_MPI
-  if (name == "mpi") return make_mpi_exchange(*session.mpi());
-#endif
-#ifdef TUTTI_WITH_CUDA
-  if (name == "nccl")
-    return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
-#endif
-  if (name == "gloo") {
-    return make_gloo_exchange(*session.member(), session.identity(), object, session.clock(),
-                              session.deadline() - session.clock().now());
-  }
-  return fail(Errc::kInternal, fmt::format("no exchange is made for \"{}\"", name));
+  const Identity& identity = session.identity();
+  // One host has no other to go to.
+  if (name == "shm" || (has_host_stage(name) && identity.hosts == 1)) return make_shm(session, /*shares_back=*/false);
+  auto between = make_between(session, object);
+  TUTTI_TRY(between);
+  if (!has_host_stage(name)) return std::move(*between);
+  return std::make_unique<HierarchicalExchange>(HierarchicalExchange::Options{std::string(name), identity.world_size},
+                                                make_shm(session, /*shares_back=*/true), std::move(*between),
+                                                session.clock());
 }
 
 Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
-  const Identity& identity = session.identity();
+  const Identity identity = between_identity(session);
   ps::Client::Options options;
   options.credentials = {
       session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};

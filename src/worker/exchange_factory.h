@@ -22,7 +22,8 @@ class SessionImpl;
 
 /// What `exchange` of the configuration stands for here: "auto" takes nccl on GPUs, else the parameter server in a
 /// managed run that has shards, shm where all ranks are on one host, between hosts mpi in an embedded run and gloo in a
-/// managed one, local for a single process. kConfig for one that cannot work here.
+/// managed one, after shm where a host has several ranks, local for a single process. kConfig for one that cannot work
+/// here.
 Result<std::string> choose(const RunConfig& config, const Identity& identity, bool on_gpu);
 
 /// A new exchange of the session's kind for the model of this number. Not for "local", which needs none.

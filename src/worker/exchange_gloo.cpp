@@ -213,8 +213,9 @@ Result<std::unique_ptr<Exchange>> make_gloo_exchange(Member& member, const Ident
                                                      const Clock& clock, Duration timeout) {
   try {
     const auto patience = std::chrono::duration_cast<milliseconds>(timeout);
-    auto store = c10::make_intrusive<CoordinatorStore>(member, fmt::format("gloo/{}/{}/", member.generation(), object),
-                                                       patience);
+    // Worlds of different sizes (of ranks, of hosts) never find each other's keys.
+    const auto prefix = fmt::format("gloo/{}/{}/{}/", member.generation(), object, identity.world_size);
+    auto store = c10::make_intrusive<CoordinatorStore>(member, prefix, patience);
     auto options = c10d::ProcessGroupGloo::Options::create(patience);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(identity.address));
     auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(store, identity.rank, identity.world_size, options);

@@ -12,7 +12,8 @@
 
 namespace tutti::worker {
 
-/// Collective. Meets through the run's store and listens on `identity.address` only. `member` outlives the exchange.
+/// Collective over the `identity.world_size` that take part, of which this is `identity.rank`. Meets through the run's
+/// store and listens on `identity.address` only. `member` outlives the exchange.
 Result<std::unique_ptr<Exchange>> make_gloo_exchange(Member& member, const Identity& identity, std::uint32_t object,
                                                      const Clock& clock, Duration timeout);
 

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "common/bounded_archive.h"
 #include "common/mpi/backoff.h"
@@ -28,6 +29,7 @@ static_assert(kElementsMax <= INT_MAX);
 class MpiExchange final : public Exchange {
  public:
   explicit MpiExchange(const MpiWorld& world) : world_(world) {}
+  explicit MpiExchange(std::unique_ptr<MpiWorld> world) : owned_(std::move(world)), world_(*owned_) {}
   ~MpiExchange() override;
 
   ExchangeTraits traits() const noexcept override { return {"mpi", /*rank_ordered=*/false}; }
@@ -48,6 +50,7 @@ class MpiExchange final : public Exchange {
   void bucket_done(std::uint32_t bucket);
   Result<> not_aborted() const;
 
+  const std::unique_ptr<MpiWorld> owned_;  // null where the world is somebody else's
   const MpiWorld& world_;
   ExchangePlan plan_;
   MPI_Comm communicator_ = MPI_COMM_NULL;
@@ -73,10 +76,7 @@ MpiExchange::~MpiExchange() {
 
 Result<> MpiExchange::open(ExchangePlan plan, Deadline deadline) {
   TUTTI_TRY(not_aborted());
-  for (const BucketSpec& spec : plan.buckets) {
-    if (spec.reduction == Reduction::kBroadcast || ps::can_reduce(spec.dtype, spec.reduction)) continue;
-    return fail(Errc::kUsage, "a bucket of " + std::string(name_of(spec.dtype)) + " has no average");
-  }
+  TUTTI_TRY(ps::check_reducible(plan.buckets));
   plan_ = std::move(plan);
   parts_left_.assign(plan_.buckets.size(), 0);
   if (communicator_ == MPI_COMM_NULL) TUTTI_TRY(duplicate_communicator(deadline));
@@ -167,7 +167,8 @@ Result<> MpiExchange::poll() {
 
 void MpiExchange::bucket_done(std::uint32_t bucket) {
   const BucketSpec& spec = plan_.buckets[bucket];
-  if (spec.reduction == Reduction::kAverage) divide(spec.dtype, plan_.memory[bucket], spec.elements, world_.size());
+  if (spec.reduction != Reduction::kAverage) return;
+  ps::divide(spec.dtype, {plan_.memory[bucket], spec.bytes()}, static_cast<std::size_t>(world_.size()));
 }
 
 template <class IsDone>
@@ -208,6 +209,10 @@ Result<> MpiExchange::not_aborted() const {
 
 std::unique_ptr<Exchange> make_mpi_exchange(const MpiWorld& world) {
   return std::make_unique<MpiExchange>(world);
+}
+
+std::unique_ptr<Exchange> make_mpi_exchange(std::unique_ptr<MpiWorld> world) {
+  return std::make_unique<MpiExchange>(std::move(world));
 }
 
 }  // namespace tutti::worker

@@ -14,5 +14,7 @@ namespace tutti::worker {
 /// Its open() duplicates the world's communicator, so that several exchanges never meet in each other's messages.
 /// `world` must outlive it, and be finalized after it.
 std::unique_ptr<Exchange> make_mpi_exchange(const MpiWorld& world);
+/// The same over a world that goes with it.
+std::unique_ptr<Exchange> make_mpi_exchange(std::unique_ptr<MpiWorld> world);
 
 }  // namespace tutti::worker

@@ -30,14 +30,6 @@ std::uint64_t hash_of(const ExchangePlan& plan) {
   return hash;
 }
 
-Result<> check(const ExchangePlan& plan) {
-  for (const BucketSpec& spec : plan.buckets) {
-    if (spec.reduction == Reduction::kBroadcast || ps::can_reduce(spec.dtype, spec.reduction)) continue;
-    return fail(Errc::kUsage, fmt::format("a bucket of {} has no average", name_of(spec.dtype)));
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<> ShmExchange::obtain(const ExchangePlan& plan, const SegmentShape& shape, Deadline deadline) {
@@ -58,6 +50,7 @@ std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) cons
   std::vector<PlacedTask> tasks;
   for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) tasks.push_back({b, plan.buckets[b]});
   if (!options_.shares_back) return tasks;
+  for (PlacedTask& task : tasks) task.for_first_rank = true;
   for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
     tasks.push_back({b, plan.buckets[b]});
     tasks.back().spec.reduction = Reduction::kBroadcast;
@@ -67,7 +60,7 @@ std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) cons
 
 Result<std::vector<BucketMemory>> ShmExchange::place(const ExchangePlan& plan, Deadline deadline) {
   TUTTI_TRY(not_aborted());
-  TUTTI_TRY(check(plan));
+  TUTTI_TRY(ps::check_reducible(plan.buckets));
   const HostLayout layout = layout_of(plan);
   std::vector<PlacedTask> tasks = placed_tasks(plan);
   TUTTI_TRY(obtain(plan, placed_shape(layout, tasks), deadline));
@@ -92,7 +85,7 @@ std::vector<BucketMemory> ShmExchange::spares() {
 
 Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
   TUTTI_TRY(not_aborted());
-  TUTTI_TRY(check(plan));
+  TUTTI_TRY(ps::check_reducible(plan.buckets));
   plan_ = std::move(plan);
   started_.clear();
   if (placed_ && placed_->number == plan_.number) {
@@ -103,10 +96,13 @@ Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
     }
     return {};
   }
-  TUTTI_ASSERT(!options_.shares_back, "shared buckets have their place");
   TUTTI_TRY(obtain(plan_, staged_shape(options_.team.ranks), deadline));
   std::vector<StagedTask> tasks;
   for (std::size_t b = 0; b < plan_.buckets.size(); ++b) tasks.push_back({plan_.buckets[b], plan_.memory[b]});
+  for (std::size_t b = 0; options_.shares_back && b < plan_.buckets.size(); ++b) {
+    tasks.push_back({plan_.buckets[b], plan_.memory[b]});
+    tasks.back().spec.reduction = Reduction::kBroadcast;
+  }
   work_ = make_staged_work(segment_, options_.team, std::move(tasks));
   return {};
 }
@@ -131,23 +127,27 @@ Result<> ShmExchange::poll() {
   return {};
 }
 
-Result<> ShmExchange::await(std::uint32_t task, Deadline deadline) {
+Result<bool> ShmExchange::is_done_by(std::uint32_t task, Deadline moment) {
   const int patience = options_.has_cores ? kSpins : kYields;
   for (int looks = 0;; ++looks) {
     const std::uint32_t seen = segment_->look();
     if (work_->advance()) looks = 0;
-    if (work_->is_done(task)) break;
+    if (work_->is_done(task)) return true;
     TUTTI_TRY(not_aborted());
-    if (looks < patience) {
-      if (options_.has_cores) {
-        __builtin_ia32_pause();
-      } else {
-        ::sched_yield();
-      }
-    } else if (!segment_->sleep(seen, deadline)) {
-      return late(task);
+    if (looks < patience && options_.has_cores) {
+      __builtin_ia32_pause();
+    } else if (looks < patience && clock_.now() < moment) {
+      ::sched_yield();  // which may take as long as others run
+    } else if (!segment_->sleep(seen, moment)) {
+      return false;
     }
   }
+}
+
+Result<> ShmExchange::await(std::uint32_t task, Deadline deadline) {
+  const auto done = is_done_by(task, deadline);
+  TUTTI_TRY(done);
+  if (!*done) return late(task);
   std::erase(started_, task);
   return {};
 }

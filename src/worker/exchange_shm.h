@@ -21,7 +21,7 @@ struct ShmOptions {
   ShmTeam team;              ///< this rank among those of its host
   std::string host;          ///< for messages
   bool has_cores = true;     ///< every rank of the host has a core to itself: a short spin costs nobody anything
-  bool shares_back = false;  ///< start_share() will be used
+  bool shares_back = false;  ///< a sum is local rank 0's only, until start_share()
 };
 
 class ShmExchange final : public Exchange {
@@ -45,18 +45,21 @@ class ShmExchange final : public Exchange {
   void abort(const Failure& cause) noexcept override;
 
   // --- the second half of an exchange between hosts
-  /// Local rank 0's bucket is to be everybody's. REQUIRES: shares_back, the buckets lie where place() said, the sum of
-  /// this bucket is done.
+  /// Local rank 0's bucket is to be everybody's. REQUIRES: shares_back, the sum of this bucket is done or it was never
+  /// started; all ranks begin their sums and shares in the same order.
   Result<> start_share(std::uint32_t bucket);
   Result<> wait_share(std::uint32_t bucket, Deadline deadline);
   /// Whether the sum of the bucket, which was started, is there. Never waits.
   bool is_summed(std::uint32_t bucket) const { return work_->is_done(bucket); }
+  /// Waits for that until `moment`, for who has something else to look after.
+  Result<bool> is_summed_by(std::uint32_t bucket, Deadline moment) { return is_done_by(bucket, moment); }
 
  private:
   Result<> obtain(const ExchangePlan& plan, const SegmentShape& shape, Deadline deadline);
   HostLayout layout_of(const ExchangePlan& plan) const;
   std::vector<PlacedTask> placed_tasks(const ExchangePlan& plan) const;
   Result<> start_task(std::uint32_t task);
+  Result<bool> is_done_by(std::uint32_t task, Deadline moment);
   Result<> await(std::uint32_t task, Deadline deadline);
   Failure late(std::uint32_t task) const;
   Result<> not_aborted() const;

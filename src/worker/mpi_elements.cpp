@@ -19,18 +19,6 @@ void add_halves(void* in, void* inout, int* length, MPI_Datatype*) {
   for (int i = 0; i < *length; ++i) sum[i] = narrow(widen(sum[i]) + widen(from[i]));
 }
 
-template <Widen widen, Narrow narrow>
-void divide_halves(std::byte* elements, std::size_t count, float by) noexcept {
-  auto* values = reinterpret_cast<std::uint16_t*>(elements);
-  for (std::size_t i = 0; i < count; ++i) values[i] = narrow(widen(values[i]) / by);
-}
-
-template <class Number>
-void divide_numbers(std::byte* elements, std::size_t count, Number by) noexcept {
-  auto* values = reinterpret_cast<Number*>(elements);
-  for (std::size_t i = 0; i < count; ++i) values[i] /= by;
-}
-
 MPI_User_function* adding(DType dtype) noexcept {
   switch (dtype) {
     case DType::kBFloat16:
@@ -77,22 +65,6 @@ MpiSum::~MpiSum() {
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (owned_ && finalized == 0) MPI_Op_free(&op_);
-}
-
-void divide(DType dtype, std::byte* elements, std::size_t count, int by) noexcept {
-  const auto divisor = static_cast<float>(by);
-  switch (dtype) {
-    case DType::kFloat32:
-      return divide_numbers(elements, count, divisor);
-    case DType::kFloat64:
-      return divide_numbers(elements, count, static_cast<double>(by));
-    case DType::kBFloat16:
-      return divide_halves<ps::float_from_bfloat16, ps::bfloat16_from_float>(elements, count, divisor);
-    case DType::kFloat16:
-      return divide_halves<ps::float_from_float16, ps::float16_from_float>(elements, count, divisor);
-    default:
-      return;
-  }
 }
 
 }  // namespace tutti::worker

@@ -6,8 +6,6 @@
 
 #include <mpi.h>
 
-#include <cstddef>
-
 #include "common/dtype.h"
 
 namespace tutti::worker {
@@ -28,8 +26,5 @@ class MpiSum {
   MPI_Op op_ = MPI_SUM;
   bool owned_ = false;
 };
-
-/// Divides each of `count` floating-point elements by `by`. REQUIRES: is_floating(dtype).
-void divide(DType dtype, std::byte* elements, std::size_t count, int by) noexcept;
 
 }  // namespace tutti::worker

@@ -133,7 +133,7 @@ std::string_view Session::exchange() const noexcept {
   return impl_->exchange_name();
 }
 int Session::shards() const noexcept {
-  return impl_->exchange_name() == "ps" ? impl_->config().shards : 0;
+  return between_hosts(impl_->exchange_name()) == "ps" ? impl_->config().shards : 0;
 }
 
 c10::Device Session::device() const {

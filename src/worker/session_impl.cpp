@@ -92,7 +92,8 @@ void SessionImpl::choose_exchange() {
   auto chosen = choose(config(), identity(), on_gpu());
   if (!chosen) raise(chosen.error());
   exchange_name_ = *chosen;
-  if (identity().rank == 0 && (exchange_name_ == "gloo" || exchange_name_ == "mpi" || exchange_name_ == "nccl")) {
+  const std::string_view engine = between_hosts(exchange_name_);
+  if (identity().rank == 0 && (engine == "gloo" || engine == "mpi" || engine == "nccl")) {
     log_.info("exchange {} runs on {} without proof of the job's secret", exchange_name_, identity().address);
   }
 }

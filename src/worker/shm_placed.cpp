@@ -101,6 +101,7 @@ class PlacedWork final : public ShmWork {
         task.what.bucket, range.offset, end, [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
           find_places(task.what.bucket, begin, part);
           std::byte* const source = places_[task.what.spec.reduction == Reduction::kBroadcast ? 0 : team_.rank];
+          if (task.what.for_first_rank) places_.resize(1);
           for (std::byte* const place : places_) {
             if (place != source) std::memcpy(place, source, bytes);
           }

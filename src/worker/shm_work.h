@@ -47,6 +47,7 @@ class ShmWork {
 struct PlacedTask {
   std::uint32_t bucket = 0;
   BucketSpec spec;
+  bool for_first_rank = false;  ///< only rank 0's bucket gets the result; the others' then hold anything
 };
 SegmentShape placed_shape(const HostLayout& layout, std::span<const PlacedTask> tasks);
 /// REQUIRES: the segment has placed_shape().

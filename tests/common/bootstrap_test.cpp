@@ -65,6 +65,13 @@ class BootstrapChannel : public ::testing::Test {
   FileDescriptor agent_, child_;
 };
 
+TEST(Bootstrap, CountsOneContributorForEachHostWhereHostsSumFirst) {
+  Bootstrap bootstrap = example();
+  EXPECT_EQ(bootstrap.contributors(), 8);
+  bootstrap.config.exchange = "shm+ps";
+  EXPECT_EQ(bootstrap.contributors(), 2);
+}
+
 TEST_F(BootstrapChannel, CarriesEverything) {
   const Bootstrap sent = example();
   ASSERT_TRUE(write_bootstrap(agent_.get(), sent));

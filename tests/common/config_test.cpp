@@ -107,10 +107,18 @@ TEST_F(Config, NamesWhatWasExpectedAndFound) {
   EXPECT_THAT(refused("", {}, {"workers"}), HasSubstr("the argument 'workers': expected key=value"));
 }
 
+TEST(ExchangeNames, TellTheStageWithinHostsFromTheOneBetweenThem) {
+  EXPECT_TRUE(has_host_stage("shm+ps"));
+  EXPECT_FALSE(has_host_stage("shm")) << "there is nothing between hosts";
+  EXPECT_FALSE(has_host_stage("ps"));
+  EXPECT_EQ(between_hosts("shm+gloo"), "gloo");
+  EXPECT_EQ(between_hosts("gloo"), "gloo");
+}
+
 TEST_F(Config, RefusesNamesThatAreNotInItsLists) {
   EXPECT_THAT(refused("", {}, {"wire_dtype=int8"}), HasSubstr("expected float32, bfloat16 or float16, found \"int8\""));
-  EXPECT_THAT(refused("", {}, {"exchange=ring"}),
-              HasSubstr("expected auto, local, shm, ps, gloo, mpi or nccl, found \"ring\""));
+  EXPECT_THAT(refused("", {}, {"exchange=ring"}), HasSubstr("nccl, shm+ps, shm+gloo or shm+mpi, found \"ring\""));
+  EXPECT_THAT(refused("", {}, {"exchange=shm+nccl"}), HasSubstr("shm+mpi, found \"shm+nccl\""));
   EXPECT_THAT(refused("", {}, {"launcher=pbs"}), HasSubstr("expected auto, local, mpirun or slurm"));
   EXPECT_THAT(refused("", {}, {"placement=alone"}),
               HasSubstr("expected colocated, spread or dedicated, found \"alone\""));

@@ -50,6 +50,29 @@ TEST(MpiWorld, OverACommunicatorIsAWorldOfItsOwn) {
   EXPECT_EQ(world.agree(1, soon()).value(), 1);
 }
 
+TEST(MpiWorld, PartOfItIsAWorldOfItsOwnInTheSameOrder) {
+  auto& world = ranks();
+  const bool is_even = world.rank() % 2 == 0;
+  const auto even = world.part(is_even, soon()).value();
+  ASSERT_EQ(even != nullptr, is_even);
+  if (!even) return;
+  EXPECT_EQ(even->rank(), world.rank() / 2);
+  EXPECT_EQ(even->size(), (world.size() + 1) / 2);
+  EXPECT_EQ(even->agree(world.rank(), soon()).value(), (world.size() - 1) / 2 * 2);
+}
+
+TEST(MpiWorld, PartGivesUpAtTheDeadlineWhereARankIsMissing) {
+  auto& world = ranks();
+  if (world.size() == 1) GTEST_SKIP() << "nobody can be missing";
+  const auto lonely = MpiWorld::over(world.fortran_communicator()).value();
+  if (world.rank() == 0) {
+    const auto part = lonely->part(true, SteadyClock().now() + std::chrono::milliseconds(50));
+    ASSERT_FALSE(part.has_value());
+    EXPECT_EQ(part.error().code, Errc::kTimeout);
+  }
+  EXPECT_TRUE(world.agree(0, soon()).has_value());
+}
+
 TEST(MpiWorld, GivesUpAtTheDeadlineAndStaysSafeToDestroy) {
   auto& world = ranks();
   {

@@ -44,13 +44,27 @@ TEST(RunPlan, HasNoShardsForOtherExchanges) {
   EXPECT_EQ(plan_run(with(2, -1, "gloo"), {"a"}).value().config.shards, 0);
 }
 
+TEST(RunPlan, HasOneShardOnEachHostWhereHostsSumFirst) {
+  EXPECT_EQ(plan_run(with(4, -1, "shm+ps"), {"a", "a", "b", "b"}).value().config.shards, 2);
+  EXPECT_EQ(plan_run(with(4, 1, "shm+ps"), {"a", "a", "b", "b"}).value().config.shards, 1);
+  EXPECT_EQ(plan_run(with(4, 2, "shm+gloo"), {"a", "a", "b", "b"}).value().config.shards, 0);
+}
+
+TEST(RunPlan, HasNoShardsForOneHostThatSumsByItself) {
+  const auto plan = plan_run(with(2, 2, "shm+ps"), {"a", "a"}).value();
+  EXPECT_EQ(plan.config.exchange, "shm+ps");
+  EXPECT_EQ(plan.config.shards, 0);
+  EXPECT_THAT(plan.placement[0].shards, ::testing::IsEmpty());
+}
+
 TEST(RunPlan, RefusesKeysThatContradictEachOther) {
   struct Case {
     RunConfig config;
     const char* named;
   };
-  for (const Case& wrong : {Case{with(2, 0, "ps"), "shards = 0"}, Case{with(2, -1, "local"), "workers = 2"},
-                            Case{with(2, -1, "mpi"), "mpirun -np"}}) {
+  for (const Case& wrong : {Case{with(2, 0, "ps"), "shards = 0"}, Case{with(2, 0, "shm+ps"), "\"shm+ps\" needs shards"},
+                            Case{with(2, -1, "local"), "workers = 2"}, Case{with(2, -1, "mpi"), "mpirun -np"},
+                            Case{with(2, -1, "shm+mpi"), "\"shm+mpi\" is for a program that mpirun starts itself"}}) {
     const auto plan = plan_run(wrong.config, {"a"});
     ASSERT_FALSE(plan) << wrong.named;
     EXPECT_THAT(plan.error().text(), HasSubstr(wrong.named));

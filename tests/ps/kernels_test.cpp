@@ -83,7 +83,7 @@ std::vector<Bytes> sums(const Kernels& kernels, DType dtype, bool average, std::
                                                 .outputs = into.size(),
                                                 .begin = 1,
                                                 .end = contributions.front().size() / size_of(dtype),
-                                                .average = average});
+                                                .divisor = average ? from.size() : 1});
   return results;
 }
 

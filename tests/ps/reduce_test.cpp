@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "ps/half.h"
 #include "tests/ps/reference.h"
 
 namespace tutti::ps {
@@ -139,12 +140,47 @@ TEST(ReduceOfIntegers, WrapsAround) {
   EXPECT_EQ(reduced(DType::kInt32, Reduction::kSum, {bytes_of(INT32_MAX), bytes_of(1)}), bytes_of(INT32_MIN));
 }
 
+TEST(Divide, MakesTheAverageOfASum) {
+  for (const DType dtype : {DType::kFloat32, DType::kFloat64}) {
+    const auto contributions = contributions_of(dtype, 3, kElements);
+    Bytes sum = reduced(dtype, Reduction::kSum, contributions);
+    divide(dtype, sum, 3);
+    EXPECT_TRUE(sum == reference_reduce(dtype, Reduction::kAverage, contributions)) << name_of(dtype);
+    EXPECT_FALSE(sum == reference_reduce(dtype, Reduction::kAverage, contributions, SumLoop::kReciprocal));
+  }
+}
+
+TEST(Divide, RoundsSixteenBitsOnce) {
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat16}) {
+    Bytes divided = contributions_of(dtype, 1, kElements).front();
+    Bytes expected = divided;
+    divide(dtype, divided, 7);
+    for (std::size_t i = 0; i < kElements; ++i) {
+      std::uint16_t bits;
+      std::memcpy(&bits, expected.data() + 2 * i, sizeof bits);
+      bits = dtype == DType::kBFloat16 ? bfloat16_from_float(float_from_bfloat16(bits) / 7)
+                                       : float16_from_float(float_from_float16(bits) / 7);
+      std::memcpy(expected.data() + 2 * i, &bits, sizeof bits);
+    }
+    EXPECT_TRUE(divided == expected) << name_of(dtype);
+  }
+}
+
 TEST(CanReduce, RefusesTheAverageOfIntegers) {
   EXPECT_FALSE(can_reduce(DType::kInt64, Reduction::kAverage));
   EXPECT_FALSE(can_reduce(DType::kBool, Reduction::kAverage));
   EXPECT_TRUE(can_reduce(DType::kInt64, Reduction::kSum));
   EXPECT_TRUE(can_reduce(DType::kBool, Reduction::kBroadcast));
   EXPECT_TRUE(can_reduce(DType::kFloat16, Reduction::kAverage));
+}
+
+TEST(CheckReducible, NamesTheKindThatHasNoAverage) {
+  const BucketSpec sum{DType::kInt64, Reduction::kSum, 4}, average{DType::kInt64, Reduction::kAverage, 4};
+  EXPECT_TRUE(check_reducible(std::vector{sum, sum}));
+  const auto refused = check_reducible(std::vector{sum, average});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kUsage);
+  EXPECT_EQ(refused.error().text(), "a bucket of I64 has no average");
 }
 
 }  // namespace

@@ -56,6 +56,17 @@ TEST(Exactness, SharedMemoryIsWhatRanksOfOneHostTakeByThemselves) {
   EXPECT_EQ(value_of(embedded_run.out(), "exchange"), "shm");
 }
 
+TEST(Exactness, TwoStagesOnOneHostAreSharedMemory) {
+  const std::string expected = reference_hash(3);
+  for (const std::string exchange : {"shm+ps", "shm+gloo"}) {
+    RunTutti run(managed(3, {"exchange=" + exchange}));
+    EXPECT_EQ(hash_of(run), expected) << exchange;
+    EXPECT_EQ(value_of(run.out(), "exchange"), exchange);
+  }
+  RunTutti run(embedded(3, {{"TUTTI_EXCHANGE", "shm+mpi"}}));
+  EXPECT_EQ(hash_of(run), expected);
+}
+
 TEST(Exactness, AloneEqualsOneProcessWithoutTutti) {
   RunTutti run({.arguments = {}, .environment = one_thread(), .program = exacting()});
   EXPECT_EQ(hash_of(run), reference_hash(1));

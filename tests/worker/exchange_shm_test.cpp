@@ -208,7 +208,9 @@ TEST(ShmExchange, SharesTheFirstRanksBucketBack) {
       ASSERT_TRUE(exchange.wait(0, ranks.in(20s)));
       EXPECT_TRUE(exchange.is_summed(0));
       const auto sum = static_cast<float>(3 + 3 * round);
-      ASSERT_EQ(values[99'999], sum);
+      if (rank == 0) {
+        ASSERT_EQ(values[99'999], sum);
+      }
       // What would come from the other hosts.
       if (rank == 0) std::fill_n(values, 100'000, sum * 2);
       ASSERT_TRUE(exchange.start_share(0));

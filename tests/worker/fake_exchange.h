@@ -55,6 +55,7 @@ class FakeExchange final : public Exchange {
   }
   Result<> poll() override {
     started_at_poll.push_back(started_.size());
+    if (on_poll) on_poll();
     return {};
   }
   Result<> finish(Deadline) override {
@@ -65,7 +66,7 @@ class FakeExchange final : public Exchange {
     return {};
   }
   Result<> wait(std::uint32_t, Deadline deadline) override { return finish(deadline); }
-  void abort(const Failure&) noexcept override {}
+  void abort(const Failure&) noexcept override { ++aborts; }
 
   const ExchangePlan& plan() const { return plan_; }
 
@@ -76,7 +77,8 @@ class FakeExchange final : public Exchange {
   std::vector<BucketRange> placed_ranges;
   std::vector<BucketMemory> births;  ///< beside the buckets, one for each range
   std::vector<std::byte*> where;     ///< each range lies, as it was told last
-  int opens = 0, finishes = 0;
+  std::function<void()> on_poll;
+  int opens = 0, finishes = 0, aborts = 0;
   bool has_memory = false;
   bool fail_start = false, fail_finish = false;
 

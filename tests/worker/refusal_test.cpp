@@ -75,6 +75,9 @@ TEST(Refusal, OfAnExchangeThatCannotWorkHereIsAUsageError) {
   RunTutti run({.arguments = {}, .environment = {{"TUTTI_EXCHANGE", "ps"}}, .program = exacting()});
   EXPECT_EQ(run.wait(kPatience), 64);
   EXPECT_THAT(run.err(), HasSubstr("a process alone has nobody to exchange with"));
+  RunTutti embedded_run(embedded(1, {{"TUTTI_EXCHANGE", "shm+ps"}}));
+  EXPECT_EQ(embedded_run.wait(kPatience), 64);
+  EXPECT_THAT(embedded_run.err(), HasSubstr("exchange = \"shm+ps\": the parameter server's shards are started by"));
 }
 
 }  // namespace

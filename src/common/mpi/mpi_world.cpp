@@ -75,10 +75,24 @@ Result<std::unique_ptr<MpiWorld>> MpiWorld::init() {
 Result<std::unique_ptr<MpiWorld>> MpiWorld::over(int fortran_communicator) {
   MPI_Comm duplicate = MPI_COMM_NULL;
   TUTTI_TRY(check_mpi(MPI_Comm_dup(MPI_Comm_f2c(fortran_communicator), &duplicate), "MPI_Comm_dup"));
-  std::unique_ptr<MpiWorld> world(new MpiWorld(std::make_unique<Communicator>(duplicate)));
-  TUTTI_TRY(check_mpi(MPI_Comm_set_errhandler(duplicate, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
+  return adopt(std::make_unique<Communicator>(duplicate));
+}
+
+Result<std::unique_ptr<MpiWorld>> MpiWorld::adopt(std::unique_ptr<Communicator> communicator) {
+  std::unique_ptr<MpiWorld> world(new MpiWorld(std::move(communicator)));
+  const MPI_Comm handle = world->communicator_->handle;
+  TUTTI_TRY(check_mpi(MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
   TUTTI_TRY(world->find_place());
   return world;
+}
+
+Result<std::unique_ptr<MpiWorld>> MpiWorld::part(bool belongs, Deadline deadline) {
+  TUTTI_TRY(agree(0, deadline));  // MPI_Comm_split knows no deadline, so it begins when everybody is there
+  MPI_Comm apart = MPI_COMM_NULL;
+  const int color = belongs ? 0 : MPI_UNDEFINED;
+  TUTTI_TRY(check_mpi(MPI_Comm_split(communicator_->handle, color, rank_, &apart), "MPI_Comm_split"));
+  if (!belongs) return std::unique_ptr<MpiWorld>();
+  return adopt(std::make_unique<Communicator>(apart));
 }
 
 Result<> MpiWorld::find_place() {

@@ -21,6 +21,8 @@ class MpiWorld {
   static Result<std::unique_ptr<MpiWorld>> init();
   /// A communicator of the user's, duplicated. Collective over it. REQUIRES: MPI is initialised.
   static Result<std::unique_ptr<MpiWorld>> over(int fortran_communicator);
+  /// Those ranks that belong, as a world of their own in the same order; null on the others. Collective over all.
+  Result<std::unique_ptr<MpiWorld>> part(bool belongs, Deadline deadline);
   /// Gives the communicator back. Never waits, and leaves finalizing to finalize(): other ranks may be gone.
   ~MpiWorld();
   MpiWorld(const MpiWorld&) = delete;
@@ -47,6 +49,7 @@ class MpiWorld {
  private:
   struct Communicator;  // hides MPI_Comm
   explicit MpiWorld(std::unique_ptr<Communicator> communicator);
+  static Result<std::unique_ptr<MpiWorld>> adopt(std::unique_ptr<Communicator> communicator);
   Result<> find_place();
 
   const std::unique_ptr<Communicator> communicator_;

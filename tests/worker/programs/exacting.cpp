@@ -23,7 +23,7 @@ constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 
 struct Arguments {
   std::string optimizer = "sgd", variant, dump, checkpoint;
-  int reference = 0, variant_rank = -1, hold_ms = 0;
+  int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
   std::int64_t save_at = 0, kill_at = -1;
@@ -32,6 +32,7 @@ struct Arguments {
 CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--optimizer", a.optimizer);
   app.add_option("--reference", a.reference, "do the work of so many ranks in turn");
+  app.add_option("--host-size", a.host_size, "reference: so many ranks are summed apart, then these sums");
   app.add_flag("--swap", a.swap, "reference: rank 2's gradient is added before rank 1's");
   app.add_flag("--reciprocal", a.reciprocal, "reference: multiply by 1/N instead of dividing by N");
   app.add_option("--variant", a.variant, "the model is another one on --variant-rank");
@@ -78,6 +79,18 @@ void report(const Arguments& arguments, const tutti::Session& session, Exacting&
               std::string(session.exchange()).c_str());
 }
 
+/// The gradients of one host, added to those of the hosts before.
+void add_host(Exacting& model, std::vector<torch::Tensor>& sums) {
+  const torch::NoGradGuard no_grad;
+  const auto parameters = model->parameters();
+  sums.resize(parameters.size());
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    torch::Tensor& gradient = parameters[p].mutable_grad();
+    if (gradient.defined()) sums[p] = sums[p].defined() ? sums[p] + gradient : gradient;
+    gradient.reset();
+  }
+}
+
 /// Gradients of all ranks' micro-batches, accumulated by LibTorch in rank order, then divided. Buffers are rank 0's.
 void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::ShardedOrder& order, std::int64_t step,
                     std::uint64_t seed) {
@@ -85,7 +98,7 @@ void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::
   std::vector<int> ranks(static_cast<std::size_t>(arguments.reference));
   std::iota(ranks.begin(), ranks.end(), 0);
   if (arguments.swap) std::swap(ranks[1], ranks[2]);
-  std::vector<torch::Tensor> buffers_of_rank_0;
+  std::vector<torch::Tensor> buffers_of_rank_0, sums;
   for (const int rank : ranks) {
     const auto batch = samples.get_batch(order.indices(static_cast<std::size_t>(step % kStepsPerEpoch), rank));
     torch::manual_seed(
@@ -95,8 +108,10 @@ void reference_step(const Arguments& arguments, Exacting& model, tutti::worker::
       for (const torch::Tensor& buffer : model->buffers()) buffers_of_rank_0.push_back(buffer.clone());
     }
     loss.backward();
+    if (arguments.host_size > 0 && (rank + 1) % arguments.host_size == 0) add_host(model, sums);
   }
   const torch::NoGradGuard no_grad;
+  for (std::size_t p = 0; p < sums.size(); ++p) model->parameters()[p].mutable_grad() = sums[p];
   for (torch::Tensor& parameter : model->parameters()) {
     if (!parameter.grad().defined()) continue;
     if (arguments.reciprocal)

@@ -150,7 +150,8 @@ Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
   options.world_size = identity.world_size;
   options.chunk_bytes = session.config().chunk_bytes;
   options.connections = session.config().connections;
-  if (session.config().transport == "auto") {
+  // Between hosts the leaders' buckets lie in a segment of the stage within hosts.
+  if (session.config().transport == "auto" && !has_host_stage(session.exchange_name())) {
     options.placement = {identity.host_memory, identity.local_rank, identity.local_size};
   }
   for (int shard = 0; shard < session.config().shards; ++shard) {

@@ -37,7 +37,7 @@ struct RunConfig {
   std::string transport = "auto";               ///< auto: memory within a host, TCP between hosts; tcp
   int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks
   bool deterministic = true;
-  bool born_in_place = false;     ///< large gradients are allocated in the segment that the ranks of a host share
+  bool born_in_place = true;      ///< large gradients are allocated in the segment that the ranks of a host share
   bool keep_freed_memory = true;  ///< the allocator gives large blocks back late: faster on CPU
   std::string log_dir = "runs";   ///< a folder for each run is made in it
   std::string secret_file;

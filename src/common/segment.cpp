@@ -124,6 +124,14 @@ Segment::Segment(SharedMemory memory, const SegmentShape& shape) : memory_(std::
   data_ = memory_.bytes().subspan(layout.data);
 }
 
+void Segment::give_back(std::size_t offset, std::size_t bytes) noexcept {
+  memory_.give_back(static_cast<std::size_t>(data_.data() - memory_.bytes().data()) + offset, bytes);
+}
+
+Result<> Segment::reserve(std::size_t offset, std::size_t bytes) {
+  return memory_.reserve(static_cast<std::size_t>(data_.data() - memory_.bytes().data()) + offset, bytes);
+}
+
 std::uint32_t Segment::generation() const noexcept {
   return atomic(header_->generation).load(std::memory_order_acquire);
 }

@@ -41,6 +41,10 @@ class Segment {
   /// Page aligned; zeros at first.
   std::span<std::byte> data() const noexcept { return data_; }
 
+  /// A part of data() that nobody uses for now: its memory goes back to the system until reserve() (shared_memory.h).
+  void give_back(std::size_t offset, std::size_t bytes) noexcept;
+  Result<> reserve(std::size_t offset, std::size_t bytes);
+
   std::uint32_t generation() const noexcept;
   /// Begins a new generation: clears the reason. REQUIRES: nobody of the old one is left, no wait is under way.
   void begin_generation(std::uint32_t generation) noexcept;

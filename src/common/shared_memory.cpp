@@ -10,6 +10,7 @@
 
 namespace tutti {
 namespace {
+constexpr std::size_t kPage = 4096;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 }  // namespace
 
@@ -46,6 +47,20 @@ Result<SharedMemory> SharedMemory::map(FileDescriptor file, std::size_t bytes) {
   if (::madvise(place, bytes, MADV_DONTFORK) != 0)
     return fail_errno("shared memory cannot be kept from children", errno);
   return memory;
+}
+
+void SharedMemory::give_back(std::size_t offset, std::size_t bytes) noexcept {
+  const std::size_t begin = (offset + kPage - 1) / kPage * kPage, end = (offset + bytes) / kPage * kPage;
+  if (begin >= end) return;
+  // Where the system cannot, the memory stays: that is no failure.
+  (void)::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),
+                    static_cast<off_t>(end - begin));
+}
+
+Result<> SharedMemory::reserve(std::size_t offset, std::size_t bytes) {
+  const int error = ::posix_fallocate(file_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  if (error == 0) return {};
+  return fail_errno("there is no room for " + std::to_string(bytes) + " bytes of shared memory", error);
 }
 
 SharedMemory::~SharedMemory() {

@@ -29,6 +29,12 @@ class SharedMemory {
     return *this;
   }
 
+  /// Gives the whole pages of this part back to the system; they are zeros when they are touched again. Where they must
+  /// be there by then, reserve() comes first.
+  void give_back(std::size_t offset, std::size_t bytes) noexcept;
+  /// Allocates what of this part was given back. Errors: kIo when the machine has not that much memory.
+  Result<> reserve(std::size_t offset, std::size_t bytes);
+
   int fd() const noexcept { return file_.get(); }
   /// Not inherited by a forked child: it attaches by the descriptor.
   std::span<std::byte> bytes() const noexcept { return bytes_; }

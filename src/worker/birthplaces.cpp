@@ -17,6 +17,7 @@ Birthplaces::Birthplaces(const std::vector<Place>& places) {
 }
 
 BucketMemory Birthplaces::take(std::uint64_t bytes) {
+  if (!open_) return nullptr;
   const std::lock_guard lock(mutex_);
   const auto found = free_.find(bytes);
   if (found == free_.end() || found->second.empty()) return nullptr;

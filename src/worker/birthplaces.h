@@ -5,6 +5,7 @@
 // Thread safety: any thread, since a tensor dies on any.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -25,6 +26,9 @@ class Birthplaces {
   };
   explicit Birthplaces(const std::vector<Place>& places);
 
+  /// Only while a backward is on its way are there pieces to take: what a program allocates in between stays for long.
+  void open() noexcept { open_ = true; }
+  void close() noexcept { open_ = false; }
   /// A free piece of exactly this size; null where there is none. It stays valid while it is held, also longer than
   /// this object.
   BucketMemory take(std::uint64_t bytes);
@@ -33,6 +37,7 @@ class Birthplaces {
   bool contains(const void* address) const;
 
  private:
+  std::atomic<bool> open_ = false;
   mutable std::mutex mutex_;
   std::map<std::uint64_t, std::vector<BucketMemory>> free_;  // by size; guarded by mutex_
   std::vector<const void*> all_;                             // sorted

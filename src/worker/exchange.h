@@ -65,8 +65,10 @@ class Exchange {
     return std::vector<BucketMemory>();
   }
   /// After place(): memory beside the buckets, for each range of the plan a piece of its length; none where the
-  /// exchange takes its inputs from the buckets only.
+  /// exchange takes its inputs from the buckets only. In exchange, the memory of the ranges in their buckets is given
+  /// back to the system: use_bucket() comes before anything is written there.
   virtual std::vector<BucketMemory> spares() { return {}; }
+  virtual Result<> use_bucket(std::uint32_t range) { return (void)range, Result<>(); }
   /// From the next start() of its bucket on, the range's input is taken from `where`, and the result is written there:
   /// its own place in the bucket, which it has at first, or any of the spares. REQUIRES: there are spares.
   virtual void lies_at(std::uint32_t range, std::byte* where) { (void)range, (void)where; }

@@ -79,8 +79,16 @@ std::vector<BucketMemory> ShmExchange::spares() {
   std::vector<BucketMemory> spares;
   for (std::size_t i = 0; i < placed_->ranges.size(); ++i) {
     spares.emplace_back(segment_, segment_->data().data() + layout.spare(options_.team.rank, i));
+    const BucketRange& range = placed_->ranges[i];
+    segment_->give_back(layout.offset(options_.team.rank, range.bucket) + range.offset_bytes, range.bytes);
   }
   return spares;
+}
+
+Result<> ShmExchange::use_bucket(std::uint32_t number) {
+  const BucketRange& range = placed_->ranges[number];
+  const std::uint64_t bucket = layout_of(*placed_).offset(options_.team.rank, range.bucket);
+  return segment_->reserve(bucket + range.offset_bytes, range.bytes);
 }
 
 Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {

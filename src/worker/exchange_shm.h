@@ -37,6 +37,7 @@ class ShmExchange final : public Exchange {
   /// Buckets that lie elsewhere than place() said pass through a ring of staging slots.
   Result<> open(ExchangePlan plan, Deadline deadline) override;
   std::vector<BucketMemory> spares() override;
+  Result<> use_bucket(std::uint32_t range) override;
   void lies_at(std::uint32_t range, std::byte* where) override { work_->lies_at(range, where); }
   Result<> start(const ExchangeId& id, std::uint32_t bucket) override;
   Result<> poll() override;

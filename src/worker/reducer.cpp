@@ -164,6 +164,12 @@ bool Reducer::may_stay(std::size_t p, const at::Tensor& gradient) const {
          gradient.sizes() == place.sizes() && gradient.strides() == place.strides();
 }
 
+// Throws where the machine has no memory for the range: writing there would end the process.
+void Reducer::use_bucket(std::size_t p) {
+  if (!births_ || !parameters_[p].range) return;
+  if (auto used = exchange_.use_bucket(*parameters_[p].range); !used) raise(used.error());
+}
+
 void Reducer::tell_where(std::size_t p, const at::Tensor& gradient) {
   if (births_ && parameters_[p].range) {
     exchange_.lies_at(*parameters_[p].range, static_cast<std::byte*>(gradient.mutable_data_ptr()));
@@ -197,6 +203,7 @@ void Reducer::on_gradient(std::size_t p) {
   scope_.enter(*this);
   if (!active_) {
     active_ = true;
+    if (births_) births_->open();
     record(EventKind::kBackwardFirstHook);
   }
   Parameter& parameter = parameters_[p];
@@ -232,6 +239,7 @@ void Reducer::put_into_bucket(std::size_t p) {
   Parameter& parameter = parameters_[p];
   at::Tensor& gradient = parameter.tensor.mutable_grad();
   if (!gradient.is_same(buckets_->gradient(p)) && !may_stay(p, gradient)) {
+    use_bucket(p);
     buckets_->take(p, gradient);
     gradient = buckets_->gradient(p);
   }
@@ -260,6 +268,7 @@ void Reducer::collect_the_rest() {
       put_into_bucket(p);
       continue;
     }
+    use_bucket(p);
     buckets_->take_nothing(p);
     tell_where(p, buckets_->gradient(p));
     presence()[p] = 0;
@@ -314,6 +323,7 @@ bool Reducer::reset() noexcept {
   for (Parameter& parameter : parameters_) parameter.ready = false;
   next_to_start_ = 0;
   active_ = false;
+  if (births_) births_->close();
   measured_.clear();
   failure_.reset();
   return part_was_sent;

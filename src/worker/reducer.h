@@ -104,6 +104,7 @@ class Reducer {
   void plan_birthplaces(ExchangePlan& plan, const std::vector<Bucket>& buckets);
   void offer_birthplaces(const ExchangePlan& plan);
   bool may_stay(std::size_t parameter, const at::Tensor& gradient) const;
+  void use_bucket(std::size_t parameter);
   void tell_where(std::size_t parameter, const at::Tensor& gradient);
   /// By the order that was measured in the first exchange.
   Result<> lay_out_anew(Deadline deadline);

@@ -142,7 +142,7 @@ TEST_F(Config, PrintsWhatItReadsBack) {
   config.exchange = "nccl";
   config.wire_dtype = "bfloat16";
   config.keep_freed_memory = false;
-  config.born_in_place = true;
+  config.born_in_place = false;
   config.deterministic = false;
   EXPECT_EQ(loaded(to_toml(config)), config);
   EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});

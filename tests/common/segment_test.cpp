@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,6 +195,27 @@ TEST(SharedMemory, CannotShrinkOrGrow) {
   const auto memory = SharedMemory::create("test", 4096).value();
   EXPECT_NE(::ftruncate(memory.fd(), 0), 0);
   EXPECT_NE(::ftruncate(memory.fd(), 8192), 0);
+}
+
+std::size_t bytes_in_use(const SharedMemory& memory) {
+  struct stat status {};
+  EXPECT_EQ(::fstat(memory.fd(), &status), 0);
+  return static_cast<std::size_t>(status.st_blocks) * 512;
+}
+
+TEST(SharedMemory, GivesWholePagesBackAndReservesThemAgain) {
+  auto memory = SharedMemory::create("test", 64 * 4096).value();
+  std::memset(memory.bytes().data(), 7, memory.bytes().size());
+  ASSERT_EQ(bytes_in_use(memory), 64 * 4096u);
+  memory.give_back(4096 + 100, 10 * 4096);
+  EXPECT_EQ(bytes_in_use(memory), 55 * 4096u);
+  EXPECT_EQ(memory.bytes()[2 * 4096 - 1], std::byte{7}) << "a page that is used in part stays";
+  EXPECT_EQ(memory.bytes()[11 * 4096], std::byte{7});
+  ASSERT_TRUE(memory.reserve(4096 + 100, 10 * 4096));
+  EXPECT_EQ(bytes_in_use(memory), 64 * 4096u);
+  EXPECT_EQ(memory.bytes()[2 * 4096], std::byte{0});
+  memory.give_back(100, 4096);  // no whole page
+  EXPECT_EQ(bytes_in_use(memory), 64 * 4096u);
 }
 
 TEST(SharedMemory, RefusesAFileThatCouldShrink) {

@@ -131,6 +131,8 @@ def main():
     if unknown:
         parser.error(f"found {unknown[0]}; the groups are {', '.join(groups.GROUPS)}")
 
+    if not (options.write / "benchmarks.md").exists():
+        parser.error(f"--write {options.write}: expected a folder with a benchmarks.md that has the markers of docs/benchmarks.md")
     record = options.write / "benchmarks.json"
     results = json.loads(record.read_text()) if record.exists() else {}
     measured = measure(options.groups or list(groups.GROUPS), options)

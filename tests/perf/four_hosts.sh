@@ -35,7 +35,7 @@ cd "$lab"
 # Half the bits, rounded on the way to the sum and back: eight bits of fraction each time.
 case $what in
   tutti) ours ;;
-  tutti-bf16) ours --tolerance 0.016 wire_dtype=bf16 ;;
+  tutti-bf16) ours --tolerance 0.016 wire_dtype=bfloat16 ;;
   ddp) ddp ;;
   ddp-fp16) ddp --hook fp16 ;;
   *)

@@ -161,6 +161,8 @@ TEST_F(AutogradTest, BucketsLieWhereTheExchangeHasMemoryForThem) {
 
 struct WideImpl : torch::nn::Module {
   torch::nn::Linear only{register_module("only", torch::nn::Linear(torch::nn::LinearOptions(300, 256).bias(false)))};
+  torch::nn::Linear last{register_module("last", torch::nn::Linear(256, 1))};
+  Tensor forward(const Tensor& x) { return last(torch::tanh(only(x))); }
 };
 TORCH_MODULE(Wide);
 
@@ -175,7 +177,12 @@ class BornInPlace : public AutogradTest {
   }
   Tensor& weight() { return wide_->only->weight; }
   bool is_born() { return exchange_.births.size() == 1 && weight().grad().data_ptr() == exchange_.births[0].get(); }
-  Tensor bucket() { return torch::from_blob(exchange_.places[0].get(), {256, 300}); }
+  Tensor bucket() { return torch::from_blob(place(), {256, 300}); }
+  /// Of the weight in its bucket.
+  void* place() {
+    const BucketRange& range = exchange_.placed_ranges[0];
+    return exchange_.places[range.bucket].get() + range.offset_bytes;
+  }
 
   Wide wide_;
 };
@@ -183,7 +190,7 @@ class BornInPlace : public AutogradTest {
 TEST_F(BornInPlace, TheGradientIsNotCopied) {
   for (const bool set_to_none : {true, true, false, true}) {
     wide_->zero_grad(set_to_none);
-    wide_->only->forward(x_).pow(2).sum().backward();
+    wide_->forward(x_).pow(2).sum().backward();
     EXPECT_TRUE(is_born());
     EXPECT_EQ(exchange_.where[0], exchange_.births[0].get());
     EXPECT_EQ(bucket().abs().sum().item<float>(), 0.0f) << "something was copied into the bucket";
@@ -191,32 +198,41 @@ TEST_F(BornInPlace, TheGradientIsNotCopied) {
 }
 
 TEST_F(BornInPlace, AnAccumulatedGradientStaysWhereItIs) {
-  wide_->only->forward(x_).pow(2).sum().backward();
+  wide_->forward(x_).pow(2).sum().backward();
   const Tensor once = weight().grad().clone();
-  wide_->only->forward(x_).pow(2).sum().backward();
+  wide_->forward(x_).pow(2).sum().backward();
   EXPECT_TRUE(is_born());
   EXPECT_TRUE(torch::allclose(weight().grad(), 2 * once));
 }
 
 TEST_F(BornInPlace, WhileAnEarlierGradientLivesTheNextIsCopied) {
-  wide_->only->forward(x_).pow(2).sum().backward();
+  wide_->forward(x_).pow(2).sum().backward();
   const Tensor kept = weight().grad(), copy = kept.clone();
   wide_->zero_grad(true);
-  wide_->only->forward(2 * x_).pow(2).sum().backward();
-  EXPECT_EQ(weight().grad().data_ptr(), static_cast<void*>(exchange_.places[0].get()));
-  EXPECT_EQ(exchange_.where[0], exchange_.places[0].get());
+  wide_->forward(2 * x_).pow(2).sum().backward();
+  EXPECT_EQ(weight().grad().data_ptr(), place());
+  EXPECT_EQ(static_cast<void*>(exchange_.where[0]), place());
   EXPECT_TRUE(torch::equal(kept, copy)) << "the exchange wrote into a tensor that the program holds";
 }
 
 TEST_F(BornInPlace, AGradientThatAGraphHoldsIsCopied) {
-  const Tensor loss = wide_->only->forward(x_).pow(3).sum();
+  const Tensor loss = wide_->forward(x_).pow(3).sum();
   loss.backward({}, /*retain_graph=*/true, /*create_graph=*/true);
   EXPECT_FALSE(is_born());
-  EXPECT_EQ(exchange_.where[0], exchange_.places[0].get());
+  EXPECT_EQ(static_cast<void*>(exchange_.where[0]), place());
+}
+
+TEST_F(BornInPlace, WhatTheProgramAllocatesOutsideOfBackwardIsNot) {
+  std::vector<Tensor> kept{torch::zeros({256, 300})};
+  wide_->forward(x_).pow(2).sum().backward();
+  EXPECT_TRUE(is_born());
+  wide_->zero_grad(true);
+  kept.push_back(torch::zeros({256, 300}));
+  for (const Tensor& tensor : kept) EXPECT_NE(tensor.data_ptr(), static_cast<void*>(exchange_.births[0].get()));
 }
 
 TEST_F(BornInPlace, MemoryOutlivesTheReducer) {
-  wide_->only->forward(x_).pow(2).sum().backward();
+  wide_->forward(x_).pow(2).sum().backward();
   const Tensor gradient = weight().grad(), copy = gradient.clone();
   reducer_.reset();
   exchange_.births.clear();

@@ -135,11 +135,11 @@ TEST(Exactness, AResumedRunEndsInTheSameBits) {
   }
 }
 
-TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
-  if (!std::filesystem::exists("data/mnist")) GTEST_SKIP() << "data/mnist is not there: launch/quickstart.sh makes it";
+/// mnist on two workers in this configuration, against the same program alone with two micro-batches.
+void expect_mnist_equals_one_process(const Strings& configuration) {
   const std::string folder = std::filesystem::absolute("data/mnist");
   const Strings program{bin_folder() + "/mnist", "--data", folder, "--epochs", "2"};
-  RunTutti run({.arguments = Strings{"run", "configs/mnist.toml", "--"} + program, .environment = one_thread()});
+  RunTutti run({.arguments = Strings{"run"} + configuration + Strings{"--"} + program, .environment = one_thread()});
   ASSERT_EQ(run.wait(kPatience), 0) << run.err();
   RunTutti alone({.arguments = {"--data", folder, "--epochs", "2", "--micro-batches", "2"},
                   .environment = one_thread(),
@@ -149,6 +149,15 @@ TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
   EXPECT_EQ(value_of(alone.out(), "workers"), "1");
   EXPECT_EQ(value_of(run.out(), "parameters").size(), 16u);
   EXPECT_EQ(value_of(run.out(), "parameters"), value_of(alone.out(), "parameters"));
+}
+
+TEST(Exactness, MnistOnTwoWorkersEqualsOneProcessWithTwoMicroBatches) {
+  if (!std::filesystem::exists("data/mnist")) GTEST_SKIP() << "data/mnist is not there: launch/quickstart.sh makes it";
+  expect_mnist_equals_one_process({"configs/mnist.toml"});
+  // Its largest gradient is born in the shared segment, or copied there.
+  for (const char* born : {"born_in_place=true", "born_in_place=false"}) {
+    expect_mnist_equals_one_process({"launcher=local", "workers=2", "exchange=shm", born});
+  }
 }
 
 // Gloo and MPI sum in an order of their own, so a sum of three or more differs in its last bits, and 20 steps of

@@ -235,6 +235,7 @@ TEST(ShmExchange, TakesInputsFromWhereTheyWereBorn) {
     ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
     auto* const bucket = reinterpret_cast<float*>(memory[1].get());
     auto* const spare = reinterpret_cast<float*>(spares[0].get());
+    ASSERT_TRUE(exchange.use_bucket(0) && exchange.use_bucket(1));
     for (std::uint64_t round = 1; round <= 4; ++round) {
       // On each rank in other rounds, so that a sum mixes both kinds of places.
       const bool apart = (round + rank) % 2 == 0;

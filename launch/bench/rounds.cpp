@@ -48,6 +48,9 @@ double round(Collective& collective, std::uint32_t batch, std::uint32_t number) 
   const auto begin = std::chrono::steady_clock::now();
   for (std::uint32_t b = kGate + 1; b <= batch; ++b) collective.reduce(b);
   const auto taken = std::chrono::steady_clock::now() - begin;
+  verify(collective, patterns[kGate], kGate, number);
+  patterns[kGate].fill(collective.values(kGate), collective.rank());
+  collective.reduce(kGate);
   for (std::uint32_t b = 0; b <= batch; ++b) verify(collective, patterns[b], b, number);
   return std::chrono::duration<double, std::micro>(taken).count() / batch;
 }

@@ -5,7 +5,8 @@
 // other; then each takes the time of its own call, and the round's time is the slowest rank's. Small tensors are
 // exchanged back to back in batches (256 KiB together, each with memory and numbers of its own), and the round's time
 // is the batch's over their number: a clock and a meeting cost more than one of them. Writing the inputs and checking
-// the results stand outside of the time. Thread safety: the training thread.
+// the results stand outside of the time: the ranks meet once more before they check, since with fewer cores than ranks
+// one that is done early would take a core from one that is not. Thread safety: the training thread.
 #pragma once
 
 #include <cstddef>

@@ -35,7 +35,7 @@ TEST(TuttiProgram, ExplainsEveryKey) {
 
 TEST(TuttiProgram, ADryRunShowsConfigurationPlacementAndLineAndStartsNothing) {
   const Answer answer =
-      ask({"run", "--dry-run", "--workers", "3", "launcher=mpirun", "--", "/bin/touch", "/nowhere/x"});
+      ask({"run", "--dry-run", "--workers", "3", "exchange=ps", "launcher=mpirun", "--", "/bin/touch", "/nowhere/x"});
   EXPECT_EQ(answer.exit_code, 0) << answer.err;
   EXPECT_THAT(answer.out, HasSubstr("workers = 3"));
   EXPECT_THAT(answer.out, HasSubstr("shards = 1"));

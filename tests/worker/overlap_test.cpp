@@ -38,12 +38,28 @@ TEST(Overlap, MostBytesAreOnTheWireBeforeTheLastHookFires) {
   const std::string trace = place.folder() + "/trace.json";
   const std::string hold =
       "ip link set lo up && tc qdisc add dev lo root tbf rate 200mbit burst 128kb latency 50ms && exec \"$@\"";
-  RunTutti run(
-      {.arguments = {"unshare", "--net", "sh", "-c", hold, "sh", bin_folder() + "/tutti", "run", "launcher=local",
-                     "workers=2", "shards=1", "exchange=ps", "bucket_bytes_first=262144", "bucket_bytes_max=2097152",
-                     "trace=" + trace, "--", bin_folder() + "/test_tutorial", "--layers", "8192"},
-       .environment = one_thread(),
-       .program = "/usr/bin/env"});
+  RunTutti run({.arguments = {"unshare",
+                              "--net",
+                              "sh",
+                              "-c",
+                              hold,
+                              "sh",
+                              bin_folder() + "/tutti",
+                              "run",
+                              "launcher=local",
+                              "workers=2",
+                              "shards=1",
+                              "exchange=ps",
+                              "transport=tcp",
+                              "bucket_bytes_first=262144",
+                              "bucket_bytes_max=2097152",
+                              "trace=" + trace,
+                              "--",
+                              bin_folder() + "/test_tutorial",
+                              "--layers",
+                              "8192"},
+                .environment = one_thread(),
+                .program = "/usr/bin/env"});
   ASSERT_EQ(run.wait(std::chrono::seconds(120)), 0) << run.err();
   const auto steps = read_steps(trace);
   double before = 0, all = 0;

@@ -4,6 +4,7 @@ and MASTER_PORT.
 
     ddp.py allreduce --bytes 4096        ddp.py step --model mlp [--hook fp16]
 """
+import os
 import sys
 
 import torch
@@ -48,7 +49,10 @@ def main():
     if options.bench == "allreduce":
         peer.name = "gloo-python"
     measured.run(peer, options)
-    dist.destroy_process_group()
+    dist.barrier()
+    # Without what the interpreter and Gloo's threads do to each other at their end: now and then it aborts.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -125,20 +125,22 @@ class AloneCollective final : public bench::Collective {
   const Spoil spoil_;
 };
 
-TEST(BenchRounds, ReduceEveryBucketOfEveryBatchAfterAMeeting) {
+constexpr int kCallsOfARound = 4;  // the meeting, two buckets, the meeting again
+
+TEST(BenchRounds, ReduceEveryBucketOfEveryBatchBetweenTwoMeetings) {
   AloneCollective collective(128 << 10, [](std::uint32_t bucket, int call, std::span<float>) {
-    EXPECT_EQ(bucket, static_cast<std::uint32_t>((call - 1) % 3));
+    EXPECT_EQ(bucket, static_cast<std::uint32_t>((call - 1) % kCallsOfARound % 3));
   });
   const auto measured = bench::measure_rounds(collective, 128 << 10, 4);
   EXPECT_EQ(bench::batch_size(128 << 10), 2u);
-  EXPECT_EQ(collective.calls, (3 + 4) * 3);  // three batches to warm up
+  EXPECT_EQ(collective.calls, (3 + 4) * kCallsOfARound);  // three batches to warm up
   EXPECT_EQ(measured.bytes, 128u << 10);
   EXPECT_GT(measured.us.min, 0);
 }
 
 TEST(BenchRounds, OneWrongElementOfTheLastRoundEndsTheBench) {
   AloneCollective collective(128 << 10, [](std::uint32_t, int call, std::span<float> values) {
-    if (call == (3 + 4) * 3) values.back() += 1;
+    if (call == (3 + 4) * kCallsOfARound - 1) values.back() += 1;
   });
   try {
     bench::measure_rounds(collective, 128 << 10, 4);

@@ -4,9 +4,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <csignal>
 
+#include "common/assert.h"
 #include "launch/executable.h"
 
 namespace tutti::launch {
@@ -69,6 +71,12 @@ Result<> Agent::join() {
       end(exit_code);
     });
   };
+  callbacks.on_start = [this](const Start& start) {
+    boost::asio::post(context_, [this, start] { start_again(start); });
+  };
+  callbacks.on_evict = [this](const MemberId& member) {
+    boost::asio::post(context_, [this, member] { supervisor_.kill(member); });
+  };
   callbacks.on_lost = [this](const Failure& why) {
     boost::asio::post(context_, [this, why] {
       log_.error("the coordinator is gone: {}", why.text());
@@ -94,6 +102,21 @@ void Agent::start_child(ChildPlan plan) {
   const MemberId member = plan.member;
   const auto started = supervisor_.start(std::move(plan));
   if (!started) link_->child_exited(member, W_EXITCODE(kCannotStart, 0), 0, started.error().text());
+}
+
+void Agent::start_again(const Start& start) {
+  if (exit_code_) return;
+  ChildPlan plan = plan_of(start.member);
+  plan.bootstrap.generation = start.generation;
+  plan.bootstrap.newcomer = start.newcomer;
+  start_child(std::move(plan));
+}
+
+ChildPlan Agent::plan_of(const MemberId& member) const {
+  if (member.role == Role::kServer) return shard_plan(member.rank);
+  const auto slot = std::ranges::find(site_.share.workers, member.rank, &WorkerSlot::rank);
+  TUTTI_ASSERT(slot != site_.share.workers.end(), "the coordinator asks an agent for its own children only");
+  return worker_plan(*slot);
 }
 
 ChildPlan Agent::worker_plan(const WorkerSlot& slot) const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One agent for the length of a run: joins the coordinator, starts its share of shards and workers, reports how they
-// end, and ends them when the coordinator, a signal or the launcher's death says so. It never restarts anything by
-// itself. Thread safety: the main thread, since children die with the thread that started them; what the link calls
+// end, ends them when the coordinator, a signal or the launcher's death says so. What was lost it starts again, or ends, when
+// the coordinator tells it to, and never by itself. Thread safety: the main thread, since children die with the thread that started them; what the link calls
 // back on the loop is posted to the agent's own io_context.
 #pragma once
 
@@ -58,6 +58,8 @@ class Agent {
   std::string host_memory() const;
   void start_children();
   void start_child(ChildPlan plan);
+  void start_again(const Start& start);
+  ChildPlan plan_of(const MemberId& member) const;
   ChildPlan worker_plan(const WorkerSlot& slot) const;
   ChildPlan shard_plan(int shard) const;
   Bootstrap bootstrap_for(const MemberId& member, int local_rank, int local_size) const;

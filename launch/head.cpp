@@ -18,6 +18,16 @@ std::string run_name(const JobId& job) {
   return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), hex(std::span(job).first(3)));
 }
 
+std::map<MemberId, std::int32_t> homes_of(const std::vector<AgentShare>& placement) {
+  std::map<MemberId, std::int32_t> homes;
+  for (std::int32_t agent = 0; agent < static_cast<std::int32_t>(placement.size()); ++agent) {
+    const AgentShare& share = placement[static_cast<std::size_t>(agent)];
+    for (const WorkerSlot& slot : share.workers) homes[{Role::kWorker, slot.rank}] = agent;
+    for (const int shard : share.shards) homes[{Role::kServer, shard}] = agent;
+  }
+  return homes;
+}
+
 Result<> save_config(const RunPlan& plan, const std::string& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -69,6 +79,8 @@ Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::str
   options.machine.workers = plan.config.workers;
   options.machine.servers = plan.config.shards;
   options.machine.agents = static_cast<int>(plan.placement.size());
+  options.machine.replacements = plan.config.replacements;
+  options.machine.homes = homes_of(plan.placement);
   options.listen.address = address;
   options.listen.port = ports->first;
   options.listen.last_port = ports->last;
@@ -79,6 +91,7 @@ Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::str
     const std::lock_guard lock(mutex_);
     lines_.push_back(line);
   };
+  callbacks.notice = [](const std::string& line) { fmt::print(stderr, "tutti: {}\n", line); };
   callbacks.finished = [this](int exit_code) { exit_code_.set_value(exit_code); };
 
   auto coordinator = Coordinator::start(loop, options, clock, log, callbacks);

@@ -105,6 +105,12 @@ void Supervisor::stop(std::function<void()> all_gone) {
   forget_if_gone();
 }
 
+void Supervisor::kill(const MemberId& member) noexcept {
+  for (const Child& child : children_) {
+    if (child.member == member) child.process.signal_group(SIGKILL);
+  }
+}
+
 void Supervisor::kill() noexcept {
   for (const Child& child : children_) child.process.signal_group(SIGKILL);
 }

@@ -45,6 +45,8 @@ class Supervisor {
   void stop(std::function<void()> all_gone);
   /// At once.
   void kill() noexcept;
+  /// One of them, if it is still there; its exit is reported like any other.
+  void kill(const MemberId& member) noexcept;
   bool empty() const noexcept { return children_.empty(); }
 
  private:

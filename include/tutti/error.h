@@ -20,6 +20,7 @@ enum class Errc {
   kUnavailable,     ///< a port, host or program that is needed is not to be had
   kCollective,      ///< MPI, Gloo or NCCL reported a failure
   kCancelled,       ///< given up because the run is ending
+  kSuperseded,      ///< the run has moved on to a new generation; tutti answers it, a program never sees it
   kBadData,         ///< input that is missing, torn or not of its format; a gradient that is not a number
   kConfig,          ///< a configuration key or value
   kUsage,           ///< a call that the library does not allow there

@@ -27,6 +27,7 @@ struct Bootstrap {
   std::int32_t host_index = 0;  ///< among the hosts that have workers, in the order of their ranks
   std::int32_t hosts = 1;
   std::uint32_t generation = 1;
+  bool newcomer = false;  ///< takes the place of a process that was lost: the others are under way
   std::string host;
   std::string address;      ///< of the interface the run was told to use
   std::string host_memory;  ///< the keeper of this host's shared memory (common/host_memory.h)

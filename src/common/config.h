@@ -29,6 +29,7 @@ struct RunConfig {
   std::string ports = "0";              ///< "0": any; "5000"; "5000-5100": of the coordinator and the servers
   std::uint64_t seed = 0;
   double timeout_s = 30;  ///< every deadline derives from it
+  int replacements = 3;   ///< tries without progress to replace a lost process; 0: a loss ends the run
   std::uint64_t bucket_bytes_max = 8u << 20;
   std::uint64_t bucket_bytes_first = 1u << 20;  ///< of the bucket that is ready first, and of the last one
   std::uint64_t chunk_bytes = 1u << 20;         ///< unit of wire, sum and placement
@@ -48,7 +49,7 @@ struct RunConfig {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
-            timeout_s, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections, transport,
+            timeout_s, replacements, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections, transport,
             threads, deterministic, born_in_place, keep_freed_memory, log_dir, secret_file, trace, progress_s);
   }
 };

@@ -78,6 +78,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"seed", "of all random numbers", &C::seed, 0, kUnbounded},
     {"timeout_s", "seconds after which a silent peer is lost; every deadline derives from it", &C::timeout_s, 0.1,
      kOneDay},
+    {"replacements", "tries, without a step of progress between them, to replace a lost process; 0: a loss ends the run",
+     &C::replacements, 0, 1000},
     {"bucket_bytes_max", "gradients that travel together", &C::bucket_bytes_max, 1, kLargestBlock},
     {"bucket_bytes_first", "the same for the first and the last bucket", &C::bucket_bytes_first, 1, kLargestBlock},
     {"chunk_bytes", "unit of wire, sum and placement on servers", &C::chunk_bytes, 64, kLargestBlock},

@@ -27,6 +27,8 @@ class Category final : public std::error_category {
         return "a collective library failed";
       case Errc::kCancelled:
         return "given up because the run is ending";
+      case Errc::kSuperseded:
+        return "the run has moved on to a new generation";
       case Errc::kBadData:
         return "bad data";
       case Errc::kConfig:
@@ -60,6 +62,7 @@ int exit_code(Errc code) noexcept {
     case Errc::kUnavailable:
     case Errc::kCollective:
     case Errc::kCancelled:
+    case Errc::kSuperseded:
       return 69;
     case Errc::kInternal:
       return 70;

@@ -42,6 +42,7 @@ void raise(const Failure& failure) {
       throw UsageError(failure.text());
     case Errc::kUnavailable:
     case Errc::kCancelled:
+    case Errc::kSuperseded:
     case Errc::kInternal:
       break;
   }

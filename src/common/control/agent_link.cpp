@@ -19,6 +19,18 @@ struct AgentLink::Impl {
 };
 
 Result<> AgentLink::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
+  if (type == FrameType::kStart) {
+    const auto start = decode<Start>(control);
+    if (!start) return start.error();
+    if (callbacks.on_start) callbacks.on_start(*start);
+    return {};
+  }
+  if (type == FrameType::kEvict) {
+    const auto evict = decode<Evict>(control);
+    if (!evict) return evict.error();
+    if (callbacks.on_evict) callbacks.on_evict(evict->member);
+    return {};
+  }
   if (type != FrameType::kShutdown) return fail(Errc::kProtocol, "the coordinator sent a frame that is not for agents");
   const auto shutdown = decode<Shutdown>(control);
   if (!shutdown) return shutdown.error();

@@ -19,6 +19,10 @@ class AgentLink {
   struct Callbacks {
     /// The run is over: end the children that still run, then call done(). Called once.
     std::function<void(int exit_code)> on_shutdown;
+    /// A child that was lost is to be started again.
+    std::function<void(const Start&)> on_start;
+    /// A child is to be killed; its end is reported like any other.
+    std::function<void(const MemberId&)> on_evict;
     /// The coordinator is gone before it said so: end the children, nobody listens any more. Called at most once.
     std::function<void(const Failure&)> on_lost;
   };

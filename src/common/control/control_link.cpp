@@ -20,7 +20,11 @@ TimePoint now() {
 }  // namespace
 
 ControlLink::ControlLink(Loop& loop, Options options, Logger log, OnNotice on_notice)
-    : loop_(loop), options_(std::move(options)), log_(std::move(log)), on_notice_(std::move(on_notice)) {}
+    : loop_(loop),
+      options_(std::move(options)),
+      log_(std::move(log)),
+      on_notice_(std::move(on_notice)),
+      generation_(options_.credentials.self.generation) {}
 
 ControlLink::~ControlLink() {
   if (!connection_) return;
@@ -60,8 +64,9 @@ Result<> ControlLink::connect_to_coordinator() {
   return outcome.get();
 }
 
-std::uint64_t ControlLink::expect_reply() {
+Result<std::uint64_t> ControlLink::expect_reply() {
   const std::lock_guard lock(mutex_);
+  if (superseded_) return fail(Errc::kSuperseded, "a new generation of the run has begun");
   awaited_[next_request_];
   return next_request_++;
 }
@@ -82,16 +87,45 @@ Deadline ControlLink::default_deadline() const {
 }
 
 void ControlLink::send(FrameType type, std::string control, std::uint64_t step) {
-  loop_.post([this, type, control = std::move(control), step]() mutable { send_now(type, std::move(control), step); });
+  send(type, std::move(control), step, generation_);
+}
+
+void ControlLink::send(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation) {
+  loop_.post([this, type, control = std::move(control), step, generation]() mutable {
+    write(type, std::move(control), step, generation);
+  });
 }
 
 void ControlLink::send_now(FrameType type, std::string control, std::uint64_t step) {
+  write(type, std::move(control), step, generation_);
+}
+
+void ControlLink::write(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation) {
   FrameHeader header;
   header.type = type;
-  header.generation = options_.credentials.self.generation;
+  header.generation = generation;
   header.sender = static_cast<std::uint16_t>(options_.credentials.self.rank);
   header.step = step;
   connection_->send(header, std::move(control));
+}
+
+void ControlLink::supersede(std::uint32_t generation) {
+  const std::lock_guard lock(mutex_);
+  generation_ = generation;
+  superseded_ = true;
+  for (auto& [request, reply] : awaited_) {
+    if (reply) continue;
+    reply.emplace();
+    reply->ok = false;
+    reply->code = Errc::kSuperseded;
+    reply->text = "a new generation of the run has begun";
+  }
+  changed_.notify_all();
+}
+
+void ControlLink::acknowledge() {
+  const std::lock_guard lock(mutex_);
+  superseded_ = false;
 }
 
 void ControlLink::end(const Failure& why) {
@@ -129,11 +163,14 @@ Result<std::span<std::byte>> ControlLink::payload_place(Connection&, const Frame
 
 Result<> ControlLink::on_frame(Connection&, const FrameHeader& header, std::span<const std::byte> control,
                                std::span<std::byte>) {
-  const std::uint32_t generation = options_.credentials.self.generation;
-  if (header.generation < generation) return {};
-  if (header.generation > generation) return fail(Errc::kProtocol, "a frame of a generation that has not begun");
+  const bool may_be_newer = is_agent() || header.type == FrameType::kJoined || header.type == FrameType::kRegroup;
+  if (header.generation < generation_) return {};
+  if (header.generation > generation_ && !may_be_newer)
+    return fail(Errc::kProtocol, "a frame of a generation that has not begun");
   switch (header.type) {
     case FrameType::kJoined:
+      if (!is_agent()) generation_ = header.generation;
+      return on_reply(control);
     case FrameType::kGathered:
     case FrameType::kStoreReply:
     case FrameType::kLeft:
@@ -148,7 +185,7 @@ Result<> ControlLink::on_reply(std::span<const std::byte> control) {
   if (!reply) return std::move(reply).error();
   const std::lock_guard lock(mutex_);
   const auto awaited = awaited_.find(reply->request);
-  if (awaited != awaited_.end()) awaited->second = *std::move(reply);  // else nobody waits any more
+  if (awaited != awaited_.end() && !awaited->second) awaited->second = *std::move(reply);  // else nobody waits any more
   changed_.notify_all();
   return {};
 }

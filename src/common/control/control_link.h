@@ -4,6 +4,7 @@
 // Thread safety: any thread but the loop's, except where said.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -44,9 +45,18 @@ class ControlLink final : private FrameSink {
   Result<Reply> request(FrameType type, Message message, Deadline deadline);
   Deadline default_deadline() const;
   void send(FrameType type, std::string control, std::uint64_t step = 0);
+  void send(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation);
   /// The same without a detour. REQUIRES: called on the loop.
   void send_now(FrameType type, std::string control, std::uint64_t step);
   Loop& loop() noexcept { return loop_; }
+
+  /// Of the run, as far as this member knows; an agent's is the first for good.
+  std::uint32_t generation() const noexcept { return generation_; }
+  /// A new generation: ends every wait, and every request until acknowledge(), with kSuperseded. REQUIRES: called on
+  /// the loop.
+  void supersede(std::uint32_t generation);
+  /// Whoever makes the requests knows of the new generation.
+  void acknowledge();
 
   /// Ends every wait, now and later, with `why`, and calls the on_end callback. Only the first call counts. REQUIRES:
   /// called on the loop.
@@ -69,7 +79,9 @@ class ControlLink final : private FrameSink {
   Result<> on_reply(std::span<const std::byte> control);
   Result<> connect_to_coordinator();
   Result<Reply> wait_for(std::uint64_t request, Deadline deadline);
-  std::uint64_t expect_reply();
+  Result<std::uint64_t> expect_reply();
+  void write(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation);
+  bool is_agent() const noexcept { return options_.credentials.self.role == Role::kAgent; }
 
   // Constant after join.
   Loop& loop_;
@@ -79,6 +91,8 @@ class ControlLink final : private FrameSink {
   std::shared_ptr<Connection> connection_;
   std::string local_address_;
 
+  std::atomic<std::uint32_t> generation_;  // changed on the loop
+
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_.
@@ -87,19 +101,23 @@ class ControlLink final : private FrameSink {
   std::optional<Failure> ended_;
   std::function<void(const Failure&)> on_end_;
   bool end_matters_ = true;
+  bool superseded_ = false;
   bool closed_ = true;
 };
 
 template <class Message>
 Result<Reply> ControlLink::request(FrameType type, Message message, Deadline deadline) {
   const auto wait = std::chrono::nanoseconds(deadline - std::chrono::steady_clock::now()).count();
-  message.request = expect_reply();
+  const auto number = expect_reply();
+  if (!number) return number.error();
+  const std::uint32_t generation = generation_;
+  message.request = *number;
   message.wait_ns = wait > 0 ? static_cast<std::uint64_t>(wait) : 0;
   std::string control = encode(message);
   if (control.size() > kControlBytesMax) {
     return fail(Errc::kUsage, std::to_string(control.size()) + " bytes are more than a control message holds");
   }
-  send(type, std::move(control));
+  send(type, std::move(control), 0, generation);
   return wait_for(message.request, deadline);
 }
 

@@ -98,6 +98,8 @@ Result<> Coordinator::Impl::join(Peer& peer, const FrameHeader& header, std::spa
     refuse(peer, actions.error());
     return {};
   }
+  // A predecessor whose connection is still open is nobody any more: its frames are of an older generation.
+  if (const auto before = members.find(peer.id); before != members.end()) before->second->connection->close(true);
   peer.joined = true;
   members[peer.id] = &peer;
   log.debug("{} joined from {}", describe(peer.id), peer.connection->peer_address());
@@ -116,8 +118,9 @@ void Coordinator::Impl::refuse(Peer& peer, const Failure& why) {
 }
 
 void Coordinator::Impl::on_closed(Peer& peer, const Failure& why) {
-  if (peer.joined) {
-    members.erase(peer.id);
+  const auto member = members.find(peer.id);
+  if (member != members.end() && member->second == &peer) {
+    members.erase(member);
     log.debug("{} is gone: {}", describe(peer.id), why.text());
     if (!stopping) carry_out(machine.closed(peer.id, why, clock.now()));
   }
@@ -131,6 +134,9 @@ void Coordinator::Impl::carry_out(const CoordinatorFsm::Actions& actions) {
     switch (action.kind) {
       case CoordinatorAction::Kind::kSend:
         if (member != members.end()) send(*member->second, action.type, action.control);
+        break;
+      case CoordinatorAction::Kind::kNotice:
+        if (callbacks.notice) callbacks.notice(action.line);
         break;
       case CoordinatorAction::Kind::kLine:
         callbacks.print(action.line);
@@ -146,7 +152,7 @@ void Coordinator::Impl::carry_out(const CoordinatorFsm::Actions& actions) {
 void Coordinator::Impl::send(Peer& peer, FrameType type, std::string control) {
   FrameHeader header;
   header.type = type;
-  header.generation = options.machine.generation;
+  header.generation = machine.generation();
   peer.connection->send(header, std::move(control));
 }
 

@@ -23,8 +23,9 @@ class Coordinator {
     JobId job{};
   };
   struct Callbacks {
-    std::function<void(const std::string& line)> print;  ///< a line for the user: the cause, a warning
-    std::function<void(int exit_code)> finished;         ///< the run is over and every member answered
+    std::function<void(const std::string& line)> print;   ///< a line for the user at the end: the cause
+    std::function<void(const std::string& line)> notice;  ///< one for now: who was lost and is replaced
+    std::function<void(int exit_code)> finished;          ///< the run is over and every member answered
   };
   static Result<std::unique_ptr<Coordinator>> start(Loop& loop, Options options, const Clock& clock, Logger log,
                                                     Callbacks callbacks);

@@ -40,6 +40,10 @@ Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited messa
   entry->exited = true;
   entry->step = std::max(entry->step, message.step);
   if (entry->host.empty()) entry->host = roster_.at(from).host;
+  if (restarting_) {
+    begin_again();
+    return {};
+  }
   if (message.wait_status == 0) {
     on_clean_exit(message.member);
     return {};
@@ -82,18 +86,20 @@ void CoordinatorFsm::on_all_left() {
 void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty) {
   const Roster::Entry& entry = roster_.at(who);
   const bool missed = who.role != Role::kServer || !roster_.all(Role::kWorker, &Roster::Entry::left);
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || entry.reported || !missed) return;
+  const bool told = entry.reported && !losses_.contains(who);
+  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || told || !missed) return;
   cause.member = who;
   cause.host = entry.host;
   cause.step = entry.step;
+  if (is_replaced(cause)) return lose(std::move(cause));
   verdict_.consider(std::move(cause), certainty, now_);
 }
 
 void CoordinatorFsm::settle() {
   if (phase_ == Phase::kRunning && verdict_.is_due(now_)) {
     abort_run(verdict_.pronounce());
-  } else if (phase_ == Phase::kRunning && !verdict_.cause() && options_.agents > 0 &&
-             roster_.all(Role::kWorker, &Roster::Entry::exited)) {
+  } else if (phase_ == Phase::kRunning && !verdict_.cause() && options_.agents > 0 && !restarting_ && starts_.empty() &&
+             losses_.empty() && roster_.all(Role::kWorker, &Roster::Entry::exited)) {
     close_run();
   }
   const bool ending = phase_ == Phase::kAborting || phase_ == Phase::kClosing;
@@ -114,6 +120,8 @@ void CoordinatorFsm::settle() {
 void CoordinatorFsm::abort_run(const Cause& cause) {
   phase_ = Phase::kAborting;
   end_deadline_ = now_ + options_.end_timeout;
+  losses_.clear();
+  starts_.clear();
   const std::string abort = encode(Abort{cause.code, cause.member, cause.text()});
   for (const MemberId& member : roster_.connected_but_agents()) {
     if (member != cause.member) send(member, FrameType::kAbort, abort);

@@ -16,19 +16,23 @@ constexpr std::uint64_t kWaitMax = std::chrono::nanoseconds(std::chrono::hours(2
 }  // namespace
 
 CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
-    : options_(options),
-      roster_(options.workers, options.servers, options.agents),
-      gathers_(options.workers),
-      goodbyes_(options.workers),
-      verdict_(options.patience) {}
+    : options_(std::move(options)),
+      generation_(options_.generation),
+      roster_(options_.workers, options_.servers, options_.agents),
+      gathers_(options_.workers, options_.replacements > 0),
+      goodbyes_(options_.workers),
+      verdict_(options_.patience),
+      attempts_(options_.replacements) {}
 
 Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const FrameHeader& header,
                                                      std::span<const std::byte> control, TimePoint now) {
   now_ = now;
   if (header.type != FrameType::kJoin) return fail(Errc::kProtocol, "a member's first frame is not a join");
-  if (header.generation != options_.generation) {
+  const Roster::Entry* place = roster_.find(who);
+  const bool is_current = !place || (place->since <= header.generation && header.generation <= generation_);
+  if (who.role != Role::kAgent && !is_current) {
     return fail(Errc::kMismatch, describe(who) + " is of generation " + std::to_string(header.generation) +
-                                     ", the run is in " + std::to_string(options_.generation));
+                                     ", the run is in " + std::to_string(generation_));
   }
   auto message = decode<Join>(control);
   if (!message) return std::move(message).error();
@@ -43,6 +47,7 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   TUTTI_TRY(roster_.join(who, message->host));
   Reply welcome;
   welcome.request = message->request;
+  welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
@@ -54,13 +59,15 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
 Result<CoordinatorFsm::Actions> CoordinatorFsm::frame(const MemberId& from, const FrameHeader& header,
                                                       std::span<const std::byte> control, TimePoint now) {
   now_ = now;
-  if (header.generation < options_.generation) {
+  // Agents stay what they are from the run's first generation to its last.
+  const bool is_fenced = from.role != Role::kAgent;
+  if (is_fenced && header.generation < generation_) {
     ++stale_frames_;
     return Actions{};
   }
-  if (header.generation > options_.generation) {
+  if (is_fenced && header.generation > generation_) {
     return fail(Errc::kProtocol, "a frame of generation " + std::to_string(header.generation) + ", the run is in " +
-                                     std::to_string(options_.generation));
+                                     std::to_string(generation_));
   }
   TUTTI_TRY(dispatch(from, header, control));
   settle();
@@ -78,6 +85,7 @@ Result<> CoordinatorFsm::handle(const MemberId& from, std::span<const std::byte>
 Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control) {
   Roster::Entry& entry = roster_.at(from);
   entry.step = std::max(entry.step, header.step);
+  if (header.type == FrameType::kProgress) gathers_.forget_before(step_of_run());
   const bool is_agent = from.role == Role::kAgent;
   switch (header.type) {
     case FrameType::kProgress:
@@ -86,6 +94,9 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
       return handle(from, control, &CoordinatorFsm::on_abort);
     case FrameType::kStoreRequest:
       return handle(from, control, &CoordinatorFsm::on_store);
+    case FrameType::kRestart:
+      if (from.role == Role::kWorker) return handle(from, control, &CoordinatorFsm::on_restart);
+      break;
     case FrameType::kContribute:
       if (from.role == Role::kWorker) return handle(from, control, &CoordinatorFsm::on_contribute);
       break;
@@ -108,8 +119,7 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
 CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failure& why, TimePoint now) {
   now_ = now;
   Roster::Entry& entry = roster_.at(who);
-  entry.connected = false;
-  if (!entry.left) {
+  if (std::exchange(entry.connected, false) && !entry.left) {
     Cause cause;
     cause.how = Cause::How::kLost;
     cause.last_error = why.text();
@@ -125,6 +135,8 @@ CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failur
 CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
   now_ = now;
   answer_late_requests();
+  evict_the_late();
+  start_the_due();
   settle();
   return std::exchange(actions_, {});
 }
@@ -137,6 +149,8 @@ std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
   consider(gathers_.next_deadline());
   consider(goodbyes_.next_deadline());
   consider(store_.next_deadline());
+  for (const auto& [member, loss] : losses_) consider(loss.due);
+  for (const PlannedStart& planned : starts_) consider(planned.due);
   if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
   if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);
   return phase_ == Phase::kFinished ? std::nullopt : next;
@@ -149,6 +163,13 @@ void CoordinatorFsm::send(const MemberId& to, FrameType type, std::string contro
   action.to = to;
   action.type = type;
   action.control = std::move(control);
+  actions_.push_back(std::move(action));
+}
+
+void CoordinatorFsm::notice(std::string line) {
+  CoordinatorAction action;
+  action.kind = Kind::kNotice;
+  action.line = std::move(line);
   actions_.push_back(std::move(action));
 }
 

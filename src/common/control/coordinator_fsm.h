@@ -6,12 +6,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "common/clock.h"
+#include "common/control/attempts.h"
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
 #include "common/control/kv_store.h"
@@ -25,18 +27,21 @@ namespace tutti {
 struct CoordinatorOptions {
   int workers = 1;
   int servers = 0;
-  int agents = 0;  ///< 0: an embedded run
-  std::uint32_t generation = 1;
+  int agents = 0;                ///< 0: an embedded run
+  std::uint32_t generation = 1;  ///< the first
+  int replacements = 0;          ///< tries without progress to replace a lost process; 0: a loss ends the run
+  bool restartable = false;      ///< all workers may begin again at any step: there are checkpoints
+  std::map<MemberId, std::int32_t> homes = {};      ///< the agents that start the members; not named: agent 0
   Duration patience = std::chrono::seconds(1);      ///< how long a closed connection waits for its agent's reason
   Duration end_timeout = std::chrono::seconds(30);  ///< how long the end of the run waits for those that do not answer
 };
 
 struct CoordinatorAction {
-  enum class Kind { kSend, kLine, kFinished } kind = Kind::kSend;
+  enum class Kind { kSend, kNotice, kLine, kFinished } kind = Kind::kSend;
   MemberId to{};          ///< kSend
   FrameType type{};       ///< kSend
   std::string control{};  ///< kSend
-  std::string line{};     ///< kLine: to be printed for the user
+  std::string line{};     ///< kLine: to be printed for the user at the end; kNotice: now
   int exit_code = 0;      ///< kFinished: everybody has been told and has answered; the run's exit code
 };
 
@@ -60,6 +65,8 @@ class CoordinatorFsm {
   std::optional<TimePoint> next_deadline() const;
 
   bool finished() const noexcept { return phase_ == Phase::kFinished; }
+  /// Frames for members carry it.
+  std::uint32_t generation() const noexcept { return generation_; }
   /// Frames of older generations, which were dropped.
   std::uint64_t stale_frames() const noexcept { return stale_frames_; }
 
@@ -90,12 +97,39 @@ class CoordinatorFsm {
   void close_run();
   bool everybody_answered() const;
 
+  // coordinator_replace.cpp: how a run goes on after a loss
+  Result<> on_restart(const MemberId& from, Restart message);
+  bool is_replaced(const Cause& cause) const;
+  void lose(Cause cause);
+  void replace(const Cause& cause);
+  void evict_the_late();
+  void evict(const MemberId& who);
+  MemberId home_of(const MemberId& who) const;
+  void begin_generation(const std::vector<MemberId>& lost, const std::string& why);
+  void restart_all(const std::string& why);
+  void begin_again();
+  void start_the_due();
+  std::uint64_t step_of_run() const;
+
   void send(const MemberId& to, FrameType type, std::string control);
+  void notice(std::string line);
   void reply(const MemberId& to, FrameType type, const Reply& reply);
   void refuse(const MemberId& to, FrameType type, std::uint64_t request, const Failure& why);
   TimePoint deadline_of(std::uint64_t wait_ns) const;
 
+  /// A member of which all is lost but its agent's word that its process is gone.
+  struct Loss {
+    Cause cause;
+    TimePoint due{};  ///< then its agent is told to end it
+    bool evicted = false;
+  };
+  struct PlannedStart {
+    Start start;
+    TimePoint due{};
+  };
+
   const CoordinatorOptions options_;
+  std::uint32_t generation_;
   Phase phase_ = Phase::kRunning;
   TimePoint now_{};
   TimePoint end_deadline_{};
@@ -105,6 +139,11 @@ class CoordinatorFsm {
   std::vector<GatherTable::Waiter> leaving_servers_;
   KvStore store_;
   Verdict verdict_;
+  Attempts attempts_;
+  std::map<MemberId, Loss> losses_;
+  std::vector<PlannedStart> starts_;
+  std::optional<Cause> last_loss_;  // what a restart that cannot be is told to have been for
+  bool restarting_ = false;         // until every worker and server is gone
   std::uint64_t stale_frames_ = 0;
   Actions actions_;  // of the event that is being handled
 };

@@ -15,7 +15,7 @@ constexpr MemberId worker(std::int32_t rank) {
 
 Result<> CoordinatorFsm::on_contribute(const MemberId& from, Contribute message) {
   const GatherTable::Waiter waiter{from.rank, message.request, deadline_of(message.wait_ns)};
-  const auto gather = gathers_.contribute(waiter, std::move(message.bytes));
+  const auto gather = gathers_.contribute(message.gather, waiter, std::move(message.bytes));
   if (gather) complete(*gather);
   return {};
 }
@@ -87,7 +87,7 @@ Result<> CoordinatorFsm::on_leave(const MemberId& from, Leave message) {
     if (roster_.all(Role::kWorker, &Roster::Entry::left)) on_all_left();
     return {};
   }
-  const auto everybody = goodbyes_.contribute(waiter, {});
+  const auto everybody = goodbyes_.contribute({}, waiter, {});
   if (!everybody) return {};
   for (std::int32_t rank = 0; rank < options_.workers; ++rank) roster_.at(worker(rank)).left = true;
   for (const auto& leaving : everybody->waiters) {

@@ -41,6 +41,8 @@ class KvStore {
   bool contains(const std::vector<std::string>& keys) const;
   bool erase(const std::string& key);
 
+  /// A new generation: nobody waits any more.
+  void forget_waiters() noexcept { waiters_.clear(); }
   /// Those whose deadline is at or before `now`; they wait no more.
   std::vector<Late> expire(TimePoint now);
   std::optional<TimePoint> next_deadline() const;

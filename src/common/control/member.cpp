@@ -2,6 +2,7 @@
 #include "common/control/member.h"
 
 #include <atomic>
+#include <mutex>
 #include <utility>
 
 #include "common/control/control_link.h"
@@ -14,20 +15,51 @@ struct Member::Impl {
              [this](FrameType type, std::span<const std::byte> control) { return on_notice(type, control); }) {}
 
   Result<> on_notice(FrameType type, std::span<const std::byte> control);
+  Result<> on_regroup(std::span<const std::byte> control);
+  Result<std::vector<std::string>> gather(const GatherKey& key, std::string bytes, Deadline deadline);
   Result<Reply> store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
                       Deadline deadline);
 
   std::atomic<std::uint64_t> step = 0;
   std::atomic<bool> progress_is_posted = false;
+  GatherKey next_gather;  // owned by whoever makes the collectives
+  std::mutex mutex;
+  std::optional<Regroup> regroup;                       // guarded by mutex; what was not asked for yet
+  std::function<void(const Regroup&)> tell_of_regroup;  // guarded by mutex
   ControlLink link;  // the last: it closes before anything that its callbacks touch goes
 };
 
 Result<> Member::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
+  if (type == FrameType::kRegroup) return on_regroup(control);
   if (type != FrameType::kAbort) return fail(Errc::kProtocol, "the coordinator sent a frame that is for agents only");
   auto abort = decode<Abort>(control);
   if (!abort) return std::move(abort).error();
   link.end(fail(abort->code, std::move(abort->text)));
   return {};
+}
+
+Result<> Member::Impl::on_regroup(std::span<const std::byte> control) {
+  auto message = decode<Regroup>(control);
+  if (!message) return std::move(message).error();
+  link.supersede(message->generation);  // first: who is told of it acknowledges it
+  std::function<void(const Regroup&)> tell;
+  {
+    const std::lock_guard lock(mutex);
+    if (regroup) message->lost.insert(message->lost.end(), regroup->lost.begin(), regroup->lost.end());
+    regroup = *message;
+    tell = tell_of_regroup;
+  }
+  if (tell) tell(*message);
+  return {};
+}
+
+Result<std::vector<std::string>> Member::Impl::gather(const GatherKey& key, std::string bytes, Deadline deadline) {
+  Contribute message;
+  message.gather = key;
+  message.bytes = std::move(bytes);
+  auto reply = link.request(FrameType::kContribute, std::move(message), deadline);
+  if (!reply) return std::move(reply).error();
+  return std::move(reply->values);
 }
 
 Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
@@ -52,18 +84,43 @@ Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger
 }
 
 std::uint32_t Member::generation() const noexcept {
-  return impl_->link.options().credentials.self.generation;
+  return impl_->link.generation();
 }
 const std::string& Member::local_address() const noexcept {
   return impl_->link.local_address();
 }
 
 Result<std::vector<std::string>> Member::all_gather(std::string contribution, Deadline deadline) {
-  Contribute message;
-  message.bytes = std::move(contribution);
-  auto reply = impl_->link.request(FrameType::kContribute, std::move(message), deadline);
-  if (!reply) return std::move(reply).error();
-  return std::move(reply->values);
+  auto all = impl_->gather(impl_->next_gather, std::move(contribution), deadline);
+  // What was contributed late stays; in a new generation it is contributed again.
+  if (all || all.error().code != Errc::kSuperseded) ++impl_->next_gather.index;
+  return all;
+}
+
+std::optional<Regroup> Member::regroup() {
+  const std::lock_guard lock(impl_->mutex);
+  if (impl_->regroup) impl_->link.acknowledge();
+  return std::exchange(impl_->regroup, std::nullopt);
+}
+
+void Member::on_regroup(std::function<void(const Regroup&)> f) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->tell_of_regroup = std::move(f);
+  if (!impl_->regroup) return;
+  impl_->link.loop().post([f = impl_->tell_of_regroup, regroup = *impl_->regroup] { f(regroup); });
+}
+
+Result<std::vector<std::string>> Member::meet(std::uint32_t phase, std::string contribution, Deadline deadline) {
+  return impl_->gather({GatherKey::Kind::kRegroup, generation(), phase}, std::move(contribution), deadline);
+}
+
+void Member::ask_to_begin_again(const std::string& why) {
+  impl_->link.send(FrameType::kRestart, encode(Restart{why}), impl_->step);
+}
+
+void Member::count_from(std::uint64_t step) noexcept {
+  if (impl_->next_gather.scope == step + 1) return;
+  impl_->next_gather = {GatherKey::Kind::kCollective, step + 1, 0};
 }
 
 Result<std::string> Member::broadcast(std::string contribution, int root, Deadline deadline) {
@@ -116,6 +173,7 @@ Result<bool> Member::erase(const std::string& key) {
 
 // A step that is told while the last one still waits for the loop takes its place: a busy loop does not pile them up.
 void Member::progress(std::uint64_t step) noexcept {
+  count_from(step);
   impl_->step = step;
   if (impl_->progress_is_posted.exchange(true)) return;
   impl_->link.loop().post([impl = impl_.get()] {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/control/messages.h"
 #include "common/log.h"
 #include "common/net/connection.h"
 #include "common/net/loop.h"
@@ -40,6 +41,20 @@ class Member {
   /// The address of the interface that reaches the coordinator, in numbers: where this process is reached by others of
   /// the run.
   const std::string& local_address() const noexcept;
+
+  // --- generations
+  /// What has become of the run since this was asked last; nothing when it goes on as it was. From here on requests
+  /// belong to the new generation.
+  std::optional<Regroup> regroup();
+  /// `f` is called on the loop each time a new generation begins: waits on others of the old one are in vain.
+  void on_regroup(std::function<void(const Regroup&)> f);
+  /// All who live on and all newcomers meet: the phase-th gather of this generation. kSuperseded when another one
+  /// begins meanwhile.
+  Result<std::vector<std::string>> meet(std::uint32_t phase, std::string contribution, Deadline deadline);
+  /// Tells the coordinator that this process cannot go on in the new generation: all are to begin again.
+  void ask_to_begin_again(const std::string& why);
+  /// Collectives are counted anew from here on, as on every rank that comes to this step.
+  void count_from(std::uint64_t step) noexcept;
 
   // --- collectives over all workers, in the order of the calls; every rank makes the same ones. Contributions are at
   // most 1 MiB together with their framing.

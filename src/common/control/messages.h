@@ -11,6 +11,7 @@
 
 #include "common/bounded_archive.h"
 #include "common/control/cause.h"
+#include "common/control/gather_table.h"
 
 namespace tutti {
 
@@ -30,14 +31,15 @@ struct Join {
   }
 };
 
-/// kContribute: the sender's next contribution.
+/// kContribute: the sender's contribution to a gather.
 struct Contribute {
   std::uint64_t request = 0;
   std::uint64_t wait_ns = 0;
+  GatherKey gather;
   std::string bytes;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(request, wait_ns, bytes);
+    archive(request, wait_ns, gather, bytes);
   }
 };
 
@@ -70,6 +72,47 @@ struct Leave {
   }
 };
 
+/// kRegroup, from the coordinator: a new generation begins. Requests under way are void; whoever lives on meets the
+/// others in the gathers of kind kRegroup.
+struct Regroup {
+  std::uint32_t generation = 0;
+  std::vector<MemberId> lost;  ///< whose places are given to new processes
+  std::string why;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(generation, lost, why);
+  }
+};
+
+/// kRestart, to the coordinator: the sender cannot go on in this generation, everybody has to begin again.
+struct Restart {
+  std::string why;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(why);
+  }
+};
+
+/// kStart, to an agent: start the member's process again.
+struct Start {
+  MemberId member;
+  std::uint32_t generation = 0;
+  bool newcomer = false;  ///< the others go on; false: everybody begins again
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(member, generation, newcomer);
+  }
+};
+
+/// kEvict, to an agent: kill the member's process; its end is reported like any other.
+struct Evict {
+  MemberId member;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(member);
+  }
+};
+
 /// kJoined, kGathered, kStoreReply, kLeft
 struct Reply {
   std::uint64_t request = 0;
@@ -77,7 +120,7 @@ struct Reply {
   Errc code = Errc::kInternal;      ///< when not ok
   std::string text;                 ///< when not ok
   std::vector<std::string> values;  ///< kGathered: the contributions in rank order; kStoreReply of kGet: the value
-  std::int64_t number = 0;          ///< kStoreReply: the sum of kAdd, 1 or 0 of kContains and kErase
+  std::int64_t number = 0;  ///< kJoined: the generation; kStoreReply: the sum of kAdd, 1 or 0 of kContains and kErase
   template <class Archive>
   void serialize(Archive& archive) {
     archive(request, ok, code, text, values, number);

@@ -36,6 +36,11 @@ Result<> Roster::join(const MemberId& member, const std::string& host) {
   return {};
 }
 
+void Roster::vacate(const MemberId& member, std::uint32_t generation) {
+  const Entry before = at(member);
+  at(member) = Entry{.host = before.host, .step = before.step, .exited = true, .since = generation};
+}
+
 Roster::Entry* Roster::find(const MemberId& member) {
   const auto found = entries_.find(member);
   return found == entries_.end() ? nullptr : &found->second;
@@ -57,6 +62,14 @@ std::vector<MemberId> Roster::connected(Role role) const {
 std::vector<MemberId> Roster::connected_but_agents() const {
   std::vector<MemberId> members = connected(Role::kWorker);
   for (const MemberId& server : connected(Role::kServer)) members.push_back(server);
+  return members;
+}
+
+std::vector<MemberId> Roster::members_but_agents() const {
+  std::vector<MemberId> members;
+  for (const auto& [member, entry] : entries_) {
+    if (member.role != Role::kAgent) members.push_back(member);
+  }
   return members;
 }
 

@@ -20,15 +20,19 @@ class Roster {
     std::uint64_t step = 0;  ///< the last one it told
     bool joined = false;
     bool connected = false;
-    bool left = false;      ///< it said goodbye: its end is not a loss
-    bool exited = false;    ///< its process ended, an agent says
-    bool reported = false;  ///< it told why it fails: what its end looks like adds nothing
+    bool left = false;        ///< it said goodbye: its end is not a loss
+    bool exited = false;      ///< its process ended, an agent says
+    bool reported = false;    ///< it told why it fails: what its end looks like adds nothing
+    std::uint32_t since = 1;  ///< the generation that its process was started in: an older one is somebody else
   };
 
   Roster(int workers, int servers, int agents);
 
   /// kMismatch: outside the world, or taken.
   Result<> join(const MemberId& member, const std::string& host);
+  /// The place is free for a new process, which is to be started in `generation`: until then there is none. Its step
+  /// and host stay, for messages.
+  void vacate(const MemberId& member, std::uint32_t generation);
   /// Null: outside the world.
   Entry* find(const MemberId& member);
   /// REQUIRES: inside the world.
@@ -38,6 +42,7 @@ class Roster {
 
   std::vector<MemberId> connected(Role role) const;
   std::vector<MemberId> connected_but_agents() const;
+  std::vector<MemberId> members_but_agents() const;
   /// Whether some, or all, members of `role` have the mark.
   bool any(Role role, bool Entry::*mark) const;
   bool all(Role role, bool Entry::*mark) const;

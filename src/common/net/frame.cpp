@@ -22,9 +22,13 @@ bool is_known(FrameType type) {
     case FrameType::kLeave:
     case FrameType::kLeft:
     case FrameType::kAbort:
+    case FrameType::kRegroup:
+    case FrameType::kRestart:
     case FrameType::kChildExited:
     case FrameType::kShutdown:
     case FrameType::kAgentDone:
+    case FrameType::kStart:
+    case FrameType::kEvict:
     case FrameType::kOpen:
     case FrameType::kOpened:
     case FrameType::kPush:

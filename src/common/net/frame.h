@@ -25,10 +25,14 @@ enum class FrameType : std::uint16_t {
   kLeave,
   kLeft,
   kAbort,
+  kRegroup,
+  kRestart,
   // between an agent and the coordinator
   kChildExited = 32,
   kShutdown,
   kAgentDone,
+  kStart,
+  kEvict,
   // between a client and a shard
   kOpen = 64,
   kOpened,

@@ -60,10 +60,10 @@ class Driver {
   }
 
   Result<> frame(MemberId from, FrameType type, const std::string& control, std::uint64_t step = 0,
-                 std::uint32_t generation = 1) {
+                 std::optional<std::uint32_t> generation = std::nullopt) {
     FrameHeader head = header(type);
     head.step = step;
-    head.generation = generation;
+    if (generation) head.generation = *generation;
     auto actions = machine.frame(from, head, std::as_bytes(std::span(control)), now);
     if (!actions) return std::move(actions).error();
     take(*actions);
@@ -75,7 +75,10 @@ class Driver {
   }
   void progress(MemberId from, std::uint64_t step) { EXPECT_TRUE(frame(from, FrameType::kProgress, "", step)); }
   void contribute(MemberId from, std::string bytes, Duration wait = std::chrono::seconds(30)) {
-    say(from, FrameType::kContribute, Contribute{++request, nanoseconds(wait), std::move(bytes)});
+    contribute(from, {GatherKey::Kind::kCollective, 0, gathers_[from]++}, std::move(bytes), wait);
+  }
+  void contribute(MemberId from, const GatherKey& gather, std::string bytes, Duration wait = std::chrono::seconds(30)) {
+    say(from, FrameType::kContribute, Contribute{++request, nanoseconds(wait), gather, std::move(bytes)});
   }
   void leave(MemberId from, Duration wait = std::chrono::seconds(30)) {
     say(from, FrameType::kLeave, Leave{++request, nanoseconds(wait)});
@@ -119,13 +122,14 @@ class Driver {
   TimePoint now{};
   std::uint64_t request = 100;
   std::vector<std::string> lines;
+  std::vector<std::string> notices;
   std::optional<int> exit_code;
 
  private:
-  static FrameHeader header(FrameType type) {
+  FrameHeader header(FrameType type) const {
     FrameHeader header;
     header.type = type;
-    header.generation = 1;
+    header.generation = machine.generation();
     return header;
   }
   static std::uint64_t nanoseconds(Duration wait) { return static_cast<std::uint64_t>(wait.count()); }
@@ -135,6 +139,9 @@ class Driver {
       switch (action.kind) {
         case CoordinatorAction::Kind::kSend:
           sent_[action.to].push_back(action);
+          break;
+        case CoordinatorAction::Kind::kNotice:
+          notices.push_back(action.line);
           break;
         case CoordinatorAction::Kind::kLine:
           lines.push_back(action.line);
@@ -146,6 +153,7 @@ class Driver {
     }
   }
 
+  std::map<MemberId, std::uint32_t> gathers_;
   std::map<MemberId, std::deque<CoordinatorAction>> sent_;
 };
 

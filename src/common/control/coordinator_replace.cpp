@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a run goes on after a loss. A process that is gone, its agent says, gets a successor: a new generation begins,
+// the agent is told to start the process again, and those that live on meet the newcomer in the gathers of that
+// generation. A process of which all but that is lost is ended by its agent first, so there are never two of one name.
+// Where those that live on cannot go on from where they are, everybody begins again: from the newest checkpoint, or,
+// before the second step, from the start.
+#include <algorithm>
+#include <utility>
+
+#include "common/control/coordinator_fsm.h"
+
+namespace tutti {
+namespace {
+
+// A process that was refused, badly configured or misused would end the same way again.
+bool is_worth_another_try(const Cause& cause) {
+  const auto is_final = [](int code) {
+    return 64 <= code && code <= 78 && code != exit_code(Errc::kPeerLost) && code != exit_code(Errc::kInternal);
+  };
+  switch (cause.how) {
+    case Cause::How::kExited:
+      return cause.signal != 0 || !is_final(cause.exit_code);
+    case Cause::How::kReported:
+      return !is_final(exit_code(cause.code));
+    case Cause::How::kLost:
+      return true;
+    case Cause::How::kLeftEarly:
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::uint64_t CoordinatorFsm::step_of_run() const {
+  std::uint64_t step = 0;
+  for (std::int32_t rank = 0; rank < options_.workers; ++rank)
+    step = std::max(step, roster_.at({Role::kWorker, rank}).step);
+  return step;
+}
+
+// A program that never joins has nobody to meet again.
+bool CoordinatorFsm::is_replaced(const Cause& cause) const {
+  return options_.replacements > 0 && options_.agents > 0 && phase_ == Phase::kRunning && !verdict_.cause() &&
+         cause.member.role != Role::kAgent && !roster_.at(cause.member).left && is_worth_another_try(cause) &&
+         roster_.any(Role::kWorker, &Roster::Entry::joined);
+}
+
+// What the member said of itself tells more than how its process ended, and that more than a connection that broke.
+void CoordinatorFsm::lose(Cause cause) {
+  const MemberId who = cause.member;
+  const Roster::Entry& entry = roster_.at(who);
+  const auto [loss, is_new] = losses_.try_emplace(who, Loss{cause, now_ + options_.patience});
+  if (!is_new && !entry.reported) loss->second.cause = std::move(cause);
+  if (entry.exited) replace(Cause(loss->second.cause));
+}
+
+void CoordinatorFsm::replace(const Cause& cause) {
+  const MemberId who = cause.member;
+  losses_.erase(who);
+  last_loss_ = cause;
+  const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
+  if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
+  roster_.vacate(who, generation_ + 1);
+  begin_generation({who}, cause.text());
+  notice(cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
+  starts_.push_back({{who, generation_, /*newcomer=*/true}, now_ + *pause});
+  start_the_due();
+}
+
+void CoordinatorFsm::begin_generation(const std::vector<MemberId>& lost, const std::string& why) {
+  ++generation_;
+  gathers_.begin_generation();
+  goodbyes_.begin_generation();
+  store_.forget_waiters();
+  const std::string regroup = encode(Regroup{generation_, lost, why});
+  for (const MemberId& member : roster_.connected_but_agents()) send(member, FrameType::kRegroup, regroup);
+}
+
+void CoordinatorFsm::evict_the_late() {
+  if (phase_ != Phase::kRunning) return;
+  for (auto& [who, loss] : losses_) {
+    if (now_ < loss.due) continue;
+    if (loss.evicted) verdict_.consider(loss.cause, Certainty::kKnown, now_);
+    loss.evicted = true;
+    loss.due = now_ + options_.end_timeout;
+    evict(who);
+  }
+}
+
+void CoordinatorFsm::evict(const MemberId& who) {
+  send(home_of(who), FrameType::kEvict, encode(Evict{who}));
+}
+
+MemberId CoordinatorFsm::home_of(const MemberId& who) const {
+  const auto home = options_.homes.find(who);
+  return {Role::kAgent, home == options_.homes.end() ? 0 : home->second};
+}
+
+void CoordinatorFsm::start_the_due() {
+  if (phase_ != Phase::kRunning) return;
+  std::erase_if(starts_, [this](const PlannedStart& planned) {
+    if (now_ < planned.due) return false;
+    roster_.at(planned.start.member).exited = false;
+    send(home_of(planned.start.member), FrameType::kStart, encode(planned.start));
+    return true;
+  });
+}
+
+Result<> CoordinatorFsm::on_restart(const MemberId& from, Restart message) {
+  restart_all(describe(from) + " " + message.why);
+  return {};
+}
+
+void CoordinatorFsm::restart_all(const std::string& why) {
+  if (restarting_ || phase_ != Phase::kRunning || !last_loss_) return;
+  if (!options_.restartable && step_of_run() > 1) return verdict_.consider(*last_loss_, Certainty::kKnown, now_);
+  restarting_ = true;
+  notice("all workers begin again: " + why);
+  losses_.clear();
+  starts_.clear();
+  ++generation_;  // what those say that are being ended is not heard any more
+  for (const MemberId& member : roster_.members_but_agents()) {
+    if (!roster_.at(member).exited) evict(member);
+  }
+  begin_again();
+}
+
+void CoordinatorFsm::begin_again() {
+  const std::vector<MemberId> members = roster_.members_but_agents();
+  if (!std::ranges::all_of(members, [this](const MemberId& member) { return roster_.at(member).exited; })) return;
+  restarting_ = false;
+  ++generation_;
+  gathers_ = GatherTable(options_.workers, options_.replacements > 0);
+  goodbyes_ = GatherTable(options_.workers);
+  store_ = KvStore();
+  leaving_servers_.clear();
+  for (const MemberId& member : members) {
+    roster_.vacate(member, generation_);
+    roster_.at(member).step = 0;
+    starts_.push_back({{member, generation_, /*newcomer=*/false}, now_});
+  }
+  start_the_due();
+}
+
+}  // namespace tutti

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One agent for the length of a run: joins the coordinator, starts its share of shards and workers, reports how they
-// end, ends them when the coordinator, a signal or the launcher's death says so. What was lost it starts again, or ends, when
-// the coordinator tells it to, and never by itself. Thread safety: the main thread, since children die with the thread that started them; what the link calls
-// back on the loop is posted to the agent's own io_context.
+// end, ends them when the coordinator, a signal or the launcher's death says so. What was lost it starts again, or
+// ends, when the coordinator tells it to, and never by itself. Thread safety: the main thread, since children die with
+// the thread that started them; what the link calls back on the loop is posted to the agent's own io_context.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -17,8 +17,8 @@
 #include "common/host_memory.h"
 #include "common/log.h"
 #include "common/net/loop.h"
-#include "launch/run_card.h"
 #include "launch/placement.h"
+#include "launch/run_card.h"
 #include "launch/run_plan.h"
 #include "launch/supervisor.h"
 

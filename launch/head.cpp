@@ -9,7 +9,6 @@
 #include <fstream>
 #include <span>
 
-
 namespace tutti::launch {
 namespace {
 

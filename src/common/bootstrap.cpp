@@ -34,16 +34,16 @@ struct Cleared {
 // How the secret is written stands here and not in secret.h, so that no other message can carry one by mistake.
 template <class Archive>
 void save(Archive& archive, const Bootstrap& b) {
-  archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.host_index, b.hosts, b.generation, b.host,
-          b.address, b.host_memory, b.coordinator.host, b.coordinator.port, b.config,
+  archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.host_index, b.hosts, b.generation, b.newcomer,
+          b.host, b.address, b.host_memory, b.coordinator.host, b.coordinator.port, b.config,
           cereal::binary_data(b.job.data(), b.job.size()),
           cereal::binary_data(b.secret.bytes().data(), b.secret.bytes().size()));
 }
 template <class Archive>
 void load(Archive& archive, Bootstrap& b) {
   Digest secret{};
-  archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.host_index, b.hosts, b.generation, b.host,
-          b.address, b.host_memory, b.coordinator.host, b.coordinator.port, b.config,
+  archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.host_index, b.hosts, b.generation, b.newcomer,
+          b.host, b.address, b.host_memory, b.coordinator.host, b.coordinator.port, b.config,
           cereal::binary_data(b.job.data(), b.job.size()), cereal::binary_data(secret.data(), secret.size()));
   b.secret = Secret(secret);
   OPENSSL_cleanse(secret.data(), secret.size());

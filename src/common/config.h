@@ -49,8 +49,9 @@ struct RunConfig {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
-            timeout_s, replacements, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections, transport,
-            threads, deterministic, born_in_place, keep_freed_memory, log_dir, secret_file, trace, progress_s);
+            timeout_s, replacements, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections,
+            transport, threads, deterministic, born_in_place, keep_freed_memory, log_dir, secret_file, trace,
+            progress_s);
   }
 };
 

@@ -199,6 +199,11 @@ std::uint64_t Segment::finished(std::uint32_t bucket) const noexcept {
   return atomic(work(bucket).finished).load(std::memory_order_acquire);
 }
 
+void Segment::resume(std::uint32_t bucket, std::uint64_t round, std::uint64_t finished) noexcept {
+  atomic(work(bucket).claimed).store(round << kClaimBits, std::memory_order_release);
+  atomic(work(bucket).finished).store(finished, std::memory_order_release);
+}
+
 std::uint32_t Segment::word() const noexcept {
   return atomic(header_->word).load();
 }

@@ -64,6 +64,9 @@ class Segment {
   /// One more claimed block is complete. Returns how many are, over all rounds; releases as a mark does.
   std::uint64_t finish(std::uint32_t bucket) noexcept;
   std::uint64_t finished(std::uint32_t bucket) const noexcept;
+  /// The blocks of this round may be claimed anew, those that are complete already among them; so many are, over all
+  /// rounds. REQUIRES: nobody works on the bucket.
+  void resume(std::uint32_t bucket, std::uint64_t round, std::uint64_t finished) noexcept;
 
   /// Sleeps until `holds()`, which is looked at after every mark; until the deadline; or until there is a reason to
   /// give up.

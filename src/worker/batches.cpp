@@ -49,12 +49,23 @@ struct BatchCursor::State {
   }
   std::int64_t steps() const { return static_cast<std::int64_t>(order.steps_per_epoch()); }
 
+  void finish_step() {
+    worker::DataPosition& at = parallel.position();
+    parallel.begin_boundary();
+    parallel.session().progress().advance(at.epoch, epochs, at.step + 1, epochs * steps(),
+                                          static_cast<std::size_t>(per_rank * ranks));
+    parallel.end_step();
+    if (at.step_in_epoch == steps()) parallel.end_epoch();
+    parallel.end_boundary();
+  }
+
   DataParallelImpl& parallel;
   const std::int64_t per_rank, epochs, micro_batches;
   const int ranks;
   ShardedOrder order;
   std::int64_t ordered_epoch = -1;  // whose permutation `order` holds
   std::int64_t micro = 0;
+  bool entered = false;
   std::vector<std::size_t> indices;
 };
 
@@ -66,15 +77,13 @@ BatchCursor::BatchCursor(BatchCursor&&) noexcept = default;
 
 bool BatchCursor::advance() {
   State& s = *state_;
-  worker::DataPosition& at = s.parallel.position();
+  if (!std::exchange(s.entered, true) && s.parallel.enter_loop()) s.finish_step();
+  const worker::DataPosition& at = s.parallel.position();
   if (s.parallel.in_iteration()) {
     s.parallel.end_iteration();
     if (++s.micro == s.micro_batches) {
       s.micro = 0;
-      s.parallel.session().progress().advance(at.epoch, s.epochs, at.step + 1, s.epochs * s.steps(),
-                                              static_cast<std::size_t>(s.per_rank * s.ranks));
-      s.parallel.end_step();
-      if (at.step_in_epoch == s.steps()) s.parallel.end_epoch();
+      s.finish_step();
     }
   }
   if (at.epoch >= s.epochs) return false;

@@ -4,11 +4,13 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/version.h>
 
 #include <algorithm>
 #include <functional>
 #include <span>
+#include <sstream>
 #include <unordered_set>
 
 #include "common/bounded_archive.h"
@@ -47,7 +49,7 @@ std::uint64_t or_configured(std::uint64_t own, std::uint64_t configured) {
 }
 
 /// Collective. Every rank's `tensors`, equal in number, shapes and dtypes, become rank 0's: they travel through an
-/// exchange of their own, as gradients do.
+/// exchange of their own, as gradients do. A newcomer gets them later, from a survivor.
 void broadcast_state(SessionImpl& session, const std::vector<at::Tensor>& tensors) {
   BufferBuckets flat(tensors);
   ExchangePlan plan{session.next_object(), 0, {}, {}};
@@ -55,7 +57,8 @@ void broadcast_state(SessionImpl& session, const std::vector<at::Tensor>& tensor
     plan.buckets.push_back(flat.spec(b));
     plan.memory.push_back(flat.memory(b));
   }
-  if (plan.buckets.empty()) return;
+  const bool has_state_given = session.regrouper() != nullptr && session.regrouper()->is_newcomer();
+  if (plan.buckets.empty() || has_state_given) return;
 
   const auto exchange = session.make_exchange(plan.object);
   session.attend(*exchange);
@@ -91,7 +94,8 @@ DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& modu
       module_(module),
       optimizers_(std::move(optimizers)),
       options_(std::move(options)),
-      object_(session.next_object()) {
+      object_(session.next_object()),
+      exceptions_at_start_(std::uncaught_exceptions()) {
   state();  // refuses an optimizer whose state cannot be read
   for (NamedTensor& named : distinct(module_.named_parameters(), options_)) {
     if (!named.tensor.requires_grad()) frozen_.push_back(std::move(named));
@@ -100,11 +104,20 @@ DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& modu
   if (!session_.exchanges()) return;
   exchange_ = session_.make_exchange(object_);
   session_.attend(*exchange_);
+  if (session_.regrouper() != nullptr) session_.regrouper()->attend(*this);
   adopt_rank_0();
   make_reducer();
 }
 
+// As long as the others may lose a process, its successor needs a rank that has the state.
+void DataParallelImpl::part() noexcept {
+  if (session_.regrouper() == nullptr || !in_loop_ || std::uncaught_exceptions() > exceptions_at_start_) return;
+  (void)session_.member()->barrier(session_.deadline());  // a failure ends the Session, which tells it
+}
+
 DataParallelImpl::~DataParallelImpl() {
+  part();
+  if (session_.regrouper() != nullptr) session_.regrouper()->forget(*this);
   reducer_.reset();
   if (exchange_) session_.forget(*exchange_);
 }
@@ -167,7 +180,7 @@ void DataParallelImpl::adopt_rank_0() {
 /// wait for each other.
 Result<std::vector<std::uint32_t>> DataParallelImpl::agree_on_order(std::vector<std::uint32_t> measured,
                                                                     Deadline deadline) {
-  const std::string key = fmt::format("ready-order/{}/{}", session_.member()->generation(), object_);
+  const std::string key = fmt::format("ready-order/{}", object_);
   if (session_.identity().rank == 0) {
     TUTTI_TRY(session_.member()->set(key, encode(measured)));
     return measured;
@@ -195,12 +208,13 @@ void DataParallelImpl::make_reducer() {
                     or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first)};
   options.overlap = options_.overlap();
   options.born_in_place = config.born_in_place;
+  if (session_.regrouper() != nullptr) options.regroup = [this] { return session_.regrouper()->run(); };
   options.agree_on_order = [this](std::vector<std::uint32_t> measured, Deadline deadline) {
     return agree_on_order(std::move(measured), deadline);
   };
   reducer_ = std::make_unique<Reducer>(trained_parameters(), followed_buffers(), *exchange_, session_.backward_scope(),
                                        std::move(options), session_.events(), session_.clock(), session_.logger());
-  session_.check(reducer_->open(session_.deadline()));
+  if (!is_newcomer()) session_.check(reducer_->open(session_.deadline()));
 }
 
 void DataParallelImpl::reloaded() {
@@ -215,7 +229,9 @@ void DataParallelImpl::set_exchanging(bool exchanging) noexcept {
 
 void DataParallelImpl::begin_iteration(int rank, bool last_micro_batch) {
   session_.begin_iteration(static_cast<std::uint64_t>(position_.step), rank);
-  in_iteration_ = true;
+  const bool begins_step = !in_step_;
+  in_step_ = in_iteration_ = true;
+  if (begins_step) remember_start();
   expects_exchange_ = reducer_ != nullptr && last_micro_batch;
   if (!reducer_) return;
   reducer_->set_exchanging(last_micro_batch);
@@ -253,11 +269,95 @@ void DataParallelImpl::end_epoch() {
 }
 
 void DataParallelImpl::end_step() {
+  in_step_ = false;
   ++position_.step;
   ++position_.step_in_epoch;
   for (const auto& [n, f] : every_) {
     if (position_.step % n == 0) f(position_.step);
   }
+}
+
+bool DataParallelImpl::is_newcomer() const {
+  return session_.regrouper() != nullptr && session_.regrouper()->is_newcomer();
+}
+
+void DataParallelImpl::remember_start() {
+  if (session_.regrouper() == nullptr) return;
+  start_position_ = position_;
+  start_collective_ = session_.member()->next_collective();
+  remember(*this, start_);
+}
+
+bool DataParallelImpl::enter_loop() {
+  if (is_newcomer()) session_.check(session_.regrouper()->enter());
+  in_loop_ = true;
+  return std::exchange(began_at_boundary_, false);
+}
+
+void DataParallelImpl::begin_boundary() {
+  in_boundary_ = true;
+  remember_start();
+}
+
+void DataParallelImpl::end_boundary() noexcept {
+  in_boundary_ = false;
+  if (session_.regrouper() != nullptr) start_collective_ = session_.member()->next_collective();
+}
+
+std::optional<std::string> DataParallelImpl::cannot_go_on() const {
+  if (!reducer_ || !exchange_->traits().outlives_ranks)
+    return fmt::format("exchanges by {}, which cannot go on after a loss", session_.exchange_name());
+  if (!in_loop_) return "is not in its training loop";
+  if (!reducer_->is_settled()) return "is in its first step";
+  if (in_iteration_ && session_.exchange_count() != exchanges_before_) return "has exchanged in this step already";
+  return std::nullopt;
+}
+
+std::vector<std::span<const std::byte>> DataParallelImpl::give_state() {
+  given_ = std::make_unique<Given>();
+  Snapshot& snapshot = given_->snapshot;
+  snapshot = in_step_ || in_boundary_ ? take_snapshot(*this, start_position_, start_) : take_snapshot(*this, position_);
+  const ReducerProgress progress = reducer_->progress();
+  snapshot.metadata["boundary"] = in_boundary_ ? "1" : "0";
+  snapshot.metadata["collective/scope"] = std::to_string(start_collective_.scope);
+  snapshot.metadata["collective/index"] = std::to_string(start_collective_.index);
+  snapshot.metadata["reducer/order"] = fmt::format("{}", fmt::join(progress.order, " "));
+  snapshot.metadata["reducer/plan"] = std::to_string(progress.plan);
+  snapshot.metadata["reducer/exchanges"] = std::to_string(progress.exchanges);
+  snapshot.metadata["reducer/rounds"] = std::to_string(progress.rounds);
+  given_->header = make_tensor_header(snapshot.entries, snapshot.metadata).value();
+  std::vector<std::span<const std::byte>> parts = {std::as_bytes(std::span(given_->header.bytes))};
+  for (const std::size_t entry : given_->header.order) parts.push_back(snapshot.entries[entry].bytes);
+  return parts;
+}
+
+/// Adam keeps three tensors for each parameter; an optimizer of the program's own may keep more.
+std::uint64_t DataParallelImpl::state_bytes_max() const {
+  constexpr std::uint64_t kCopiesMax = 16, kOther = 256u << 20;
+  std::uint64_t bytes = 0;
+  for (const StateView::Entry& entry : state().tensors()) bytes += entry.tensor.nbytes();
+  return kCopiesMax * bytes + kOther;
+}
+
+Result<> DataParallelImpl::take_state(StateReceiver::State state, const Succession& succession) {
+  const auto file = parse_tensors(std::move(state.bytes), state.size, "the state of a survivor");
+  TUTTI_TRY(file);
+  restore(*this, file->tensors, file->metadata, "the state of a survivor");
+  const auto number = [&](const char* key) { return std::stoull(file->metadata.at(key)); };
+  ReducerProgress progress{
+      {}, static_cast<std::uint32_t>(number("reducer/plan")), number("reducer/exchanges"), number("reducer/rounds")};
+  std::istringstream order(file->metadata.at("reducer/order"));
+  for (std::uint32_t parameter = 0; order >> parameter;) progress.order.push_back(parameter);
+  TUTTI_TRY(reducer_->open_as(progress, succession, session_.deadline()));
+  began_at_boundary_ = number("boundary") != 0;
+  session_.member()->count_from({GatherKey::Kind::kCollective, number("collective/scope"),
+                                 static_cast<std::uint32_t>(number("collective/index"))});
+  return {};
+}
+
+void DataParallelImpl::go_on() {
+  given_.reset();
+  exchange_->go_on();
 }
 
 Schedule& DataParallelImpl::schedule_of(void* scheduler, const char* what) {

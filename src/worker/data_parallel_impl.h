@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "worker/parameter_table.h"
 #include "worker/reducer.h"
 #include "worker/session_impl.h"
+#include "worker/snapshot.h"
 
 namespace tutti::worker {
 
@@ -39,11 +42,11 @@ struct Schedule {
   }
 };
 
-class DataParallelImpl {
+class DataParallelImpl final : private Participant {
  public:
   DataParallelImpl(SessionImpl& session, torch::nn::Module& module, std::vector<torch::optim::Optimizer*> optimizers,
                    DataParallelOptions options);
-  ~DataParallelImpl();
+  ~DataParallelImpl() override;
 
   SessionImpl& session() noexcept { return session_; }
   const std::vector<torch::optim::Optimizer*>& optimizers() const noexcept { return optimizers_; }
@@ -66,6 +69,13 @@ class DataParallelImpl {
   void end_step();
   void end_epoch();
 
+  // --- a loop over batches(), which a newcomer can enter in the middle
+  /// Before its first iteration. True: the step at the position is done, but for what follows it (end_step()).
+  bool enter_loop();
+  /// What follows a step is begun, is over.
+  void begin_boundary();
+  void end_boundary() noexcept;
+
   Schedule& schedule_of(void* scheduler, const char* what);
   std::vector<Schedule>& schedules() noexcept { return schedules_; }
   void at_end_of_epoch(std::function<void(std::int64_t)> f) { at_end_of_epoch_.push_back(std::move(f)); }
@@ -74,6 +84,16 @@ class DataParallelImpl {
   void reloaded();
 
  private:
+  std::optional<std::string> cannot_go_on() const override;
+  void mend(const Succession& succession) override { exchange_->mend(succession); }
+  std::vector<std::span<const std::byte>> give_state() override;
+  std::uint64_t state_bytes_max() const override;
+  Result<> take_state(StateReceiver::State state, const Succession& succession) override;
+  void go_on() override;
+  bool is_newcomer() const;
+  void part() noexcept;
+  void remember_start();
+
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
   ParameterTable table() const;
@@ -88,11 +108,23 @@ class DataParallelImpl {
   const std::vector<torch::optim::Optimizer*> optimizers_;
   const DataParallelOptions options_;
   const std::uint32_t object_;
+  const int exceptions_at_start_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Reducer> reducer_;  // null where nothing is exchanged
   std::vector<NamedTensor> frozen_;
   DataPosition position_;
   bool in_iteration_ = false;
+  bool in_step_ = false;  // from its first iteration until it is over: it may have several
+  bool in_loop_ = false, in_boundary_ = false;
+  DataPosition start_position_;  // of the step that is under way, or that the boundary follows
+  StartOfStep start_;
+  GatherKey start_collective_;      // the first that a newcomer makes which begins there
+  bool began_at_boundary_ = false;  // a newcomer
+  struct Given {                    // to newcomers, while it is on its way
+    Snapshot snapshot;
+    TensorHeader header;
+  };
+  std::unique_ptr<Given> given_;
   bool expects_exchange_ = false;
   std::uint64_t exchanges_before_ = 0;
   std::vector<Schedule> schedules_;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct ExchangeTraits {
   bool adds_in_float = false;     ///< bfloat16 and float16 are added in float32 over all ranks and rounded once
   bool in_place = true;           ///< an exchange that was aborted leaves its input untouched where this is false
   bool cpu = true, cuda = false;  ///< where the buckets may lie
+  bool outlives_ranks = false;    ///< mend(), go_on() and take_over() work: a rank can be replaced in mid-exchange
 };
 
 /// A part of a bucket: one gradient.
@@ -54,6 +56,12 @@ struct ExchangeId {
 /// A bucket's bytes, which stay as long as somebody holds them: longer than the exchange that they belong to.
 using BucketMemory = std::shared_ptr<std::byte>;
 
+/// Who is new among the ranks, as exchanges need to know it.
+struct Succession {
+  std::vector<std::uint32_t> new_on_host;               ///< local ranks on this rank's host
+  std::optional<std::uint32_t> first_survivor_on_host;  ///< a local rank
+};
+
 class Exchange {
  public:
   virtual ~Exchange() = default;
@@ -83,8 +91,19 @@ class Exchange {
   virtual Result<> wait(std::uint32_t bucket, Deadline deadline) = 0;
   /// Waits until every bucket that was started holds its result.
   virtual Result<> finish(Deadline deadline) = 0;
-  /// Ends every wait, now and later, with `cause`. Idempotent.
+  /// Ends every wait, now and later, with `cause`. Idempotent; a kSuperseded gives way to any other, and ends with
+  /// go_on().
   virtual void abort(const Failure& cause) noexcept = 0;
+
+  // --- replacement of lost ranks (worker/regroup.h); REQUIRES traits().outlives_ranks
+  /// For a rank that lives on. REQUIRES: nobody works in the exchange, and those that were lost are gone; newcomers
+  /// begin when all who live on have mended.
+  virtual void mend(const Succession& succession) { (void)succession; }
+  /// What was started and is not done goes on, as if nothing had been.
+  virtual void go_on() {}
+  /// For a newcomer, after its open(): `rounds` exchanges of this plan are over. In the next one it gets the results
+  /// that are there already for its input.
+  virtual void take_over(std::uint64_t rounds, const Succession& succession) { (void)rounds, (void)succession; }
 };
 
 }  // namespace tutti::worker

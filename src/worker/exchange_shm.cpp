@@ -187,9 +187,26 @@ Failure ShmExchange::late(std::uint32_t task) const {
 
 void ShmExchange::abort(const Failure& cause) noexcept {
   const std::lock_guard lock(mutex_);
-  if (!cause_) cause_ = cause;
+  if (!cause_ || cause_->code == Errc::kSuperseded) cause_ = cause;
   aborted_ = true;
   if (segment_) segment_->wake_all();
+}
+
+// One for all of the host: it is their memory.
+void ShmExchange::mend(const Succession& succession) {
+  if (work_ && succession.first_survivor_on_host == options_.team.rank) work_->mend(succession.new_on_host);
+}
+
+void ShmExchange::go_on() {
+  const std::lock_guard lock(mutex_);
+  if (!cause_ || cause_->code != Errc::kSuperseded) return;
+  cause_.reset();
+  aborted_ = false;
+}
+
+void ShmExchange::take_over(std::uint64_t rounds, const Succession& succession) {
+  TUTTI_ASSERT(work_ && succession.first_survivor_on_host, "a newcomer has its segment, and somebody to learn from");
+  work_->take_over(rounds, *succession.first_survivor_on_host);
 }
 
 Result<> ShmExchange::not_aborted() const {

@@ -95,8 +95,19 @@ ExchangePlan Reducer::describe(const std::vector<Bucket>& buckets) const {
   return plan;
 }
 
-Result<> Reducer::lay_out(const std::vector<std::uint32_t>& ready_order, Deadline deadline) {
-  std::vector<Bucket> buckets = plan_buckets(planned_, ready_order, options_.limits);
+Result<> Reducer::open_as(const ReducerProgress& progress, const Succession& succession, Deadline deadline) {
+  plans_ = progress.plan;
+  TUTTI_TRY(lay_out(progress.order, deadline));
+  exchanges_ = progress.exchanges;
+  exchanges_before_plan_ = progress.exchanges - progress.rounds;
+  exchange_.take_over(progress.rounds, succession);
+  return {};
+}
+
+Result<> Reducer::lay_out(std::vector<std::uint32_t> ready_order, Deadline deadline) {
+  order_ = std::move(ready_order);
+  exchanges_before_plan_ = exchanges_;
+  std::vector<Bucket> buckets = plan_buckets(planned_, order_, options_.limits);
   const std::size_t count = buckets.size();
   ExchangePlan plan = describe(buckets);
   if (options_.born_in_place) plan_birthplaces(plan, buckets);
@@ -251,12 +262,31 @@ void Reducer::put_into_bucket(std::size_t p) {
 
 void Reducer::start_ready_buckets() {
   if (!options_.overlap) return;
-  while (next_to_start_ < missing_.size() && missing_[next_to_start_] == 0) start_bucket(next_to_start_++);
+  while (!failure_ && next_to_start_ < missing_.size() && missing_[next_to_start_] == 0) start_next_bucket();
 }
 
-void Reducer::start_bucket(std::uint32_t bucket) {
-  if (failure_) return;
-  if (auto started = exchange_.start(id_, bucket); !started) failure_ = started.error();
+void Reducer::start_next_bucket() {
+  const auto started = exchange_.start(id_, next_to_start_);
+  if (started)
+    ++next_to_start_;
+  else
+    failure_ = started.error();
+}
+
+std::uint32_t Reducer::bucket_count() const {
+  return static_cast<std::uint32_t>(buckets_->size() + 1 + buffers_.size());
+}
+
+/// Starts what has not started and waits for all of it, in as many generations of the run as that takes.
+Result<> Reducer::exchange_all(Deadline deadline) {
+  const Duration patience = deadline - clock_.now();
+  while (true) {
+    while (!failure_ && next_to_start_ < bucket_count()) start_next_bucket();
+    const Result<> done = failure_ ? Result<>(*std::exchange(failure_, std::nullopt)) : exchange_.finish(deadline);
+    if (done || done.error().code != Errc::kSuperseded || !options_.regroup) return done;
+    TUTTI_TRY(options_.regroup());
+    deadline = clock_.now() + patience;
+  }
 }
 
 void Reducer::collect_the_rest() {
@@ -281,10 +311,7 @@ Result<> Reducer::finish(Deadline deadline) {
   record(EventKind::kBackwardLastHook);
   collect_the_rest();
   buffers_.gather();
-  const auto all = static_cast<std::uint32_t>(buckets_->size() + 1 + buffers_.size());
-  while (next_to_start_ < all) start_bucket(next_to_start_++);
-  if (failure_) return *failure_;
-  TUTTI_TRY(exchange_.finish(deadline));
+  TUTTI_TRY(exchange_all(deadline));
   adopt_results();
   record(EventKind::kExchangeDone, 0, buckets_->bytes());
   ++exchanges_;

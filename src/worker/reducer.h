@@ -46,6 +46,16 @@ struct ReducerOptions {
   bool overlap = true;          ///< false: every bucket starts at the end of backward
   bool born_in_place = false;   ///< large gradients are allocated in the exchange's memory, where it has spares
   AgreeOnOrder agree_on_order;  ///< null: the buckets stay as they are
+  /// Answers a kSuperseded of the exchange: when it succeeds, what was started goes on. Null: that is the end.
+  std::function<Result<>()> regroup;
+};
+
+/// How far a reducer is, for one that takes a lost one's place.
+struct ReducerProgress {
+  std::vector<std::uint32_t> order;  ///< of the parameters in the buckets
+  std::uint32_t plan = 0;            ///< its number
+  std::uint64_t exchanges = 0;       ///< finished
+  std::uint64_t rounds = 0;          ///< of them, with this plan
 };
 
 /// A tensor of the model, by its dotted name.
@@ -67,6 +77,11 @@ class Reducer {
 
   /// Lays the buckets out and tells the other side. Collective.
   Result<> open(Deadline deadline);
+  /// The same in place of a lost rank: what open() and the exchanges so far have made of the buckets.
+  Result<> open_as(const ReducerProgress& progress, const Succession& succession, Deadline deadline);
+  ReducerProgress progress() const { return {order_, plans_ - 1, exchanges_, exchanges_ - exchanges_before_plan_}; }
+  /// The buckets are laid out for good.
+  bool is_settled() const noexcept { return exchanges_ > 0; }
   /// Whether backwards exchange (no_sync: false).
   void set_exchanging(bool exchanging) noexcept { exchanging_ = exchanging; }
   bool exchanging() const noexcept { return exchanging_; }
@@ -97,7 +112,7 @@ class Reducer {
   };
   class Hook;
 
-  Result<> lay_out(const std::vector<std::uint32_t>& ready_order, Deadline deadline);
+  Result<> lay_out(std::vector<std::uint32_t> ready_order, Deadline deadline);
   ExchangePlan describe(const std::vector<Bucket>& buckets) const;
   void move_gradients(GradientBuckets& to);
   /// Gradients that may stay where LibTorch allocated them, if that is in the exchange's memory.
@@ -114,8 +129,10 @@ class Reducer {
   void check_unchanged(const Parameter& parameter) const;
   void put_into_bucket(std::size_t parameter);
   void start_ready_buckets();
-  void start_bucket(std::uint32_t bucket);
+  void start_next_bucket();
   void collect_the_rest();
+  Result<> exchange_all(Deadline deadline);
+  std::uint32_t bucket_count() const;
   void adopt_results();
   float* presence() const { return static_cast<float*>(presence_.mutable_data_ptr()); }
   void record(EventKind kind, std::uint32_t bucket = 0, std::uint64_t bytes = 0) const noexcept;
@@ -132,7 +149,9 @@ class Reducer {
 
   // owned by the thread that calls backward
   std::vector<Parameter> parameters_;
-  std::uint32_t plans_ = 0;  ///< that were made so far
+  std::uint32_t plans_ = 0;           ///< that were made so far
+  std::vector<std::uint32_t> order_;  ///< of the last one
+  std::uint64_t exchanges_before_plan_ = 0;
   std::unique_ptr<GradientBuckets> buckets_;
   BufferBuckets buffers_;
   at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; its own bucket

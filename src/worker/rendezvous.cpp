@@ -56,6 +56,7 @@ Result<Rendezvous> meet_managed(const Environment& environment, Logger& log) {
                       .local_size = bootstrap->local_size,
                       .host_index = bootstrap->host_index,
                       .hosts = bootstrap->hosts,
+                      .newcomer = bootstrap->newcomer,
                       .host = bootstrap->host,
                       .address = bootstrap->address,
                       .host_memory = bootstrap->host_memory};

@@ -38,6 +38,7 @@ struct Identity {
   int rank = 0, world_size = 1;
   int local_rank = 0, local_size = 1;  ///< among the ranks of this host
   int host_index = 0, hosts = 1;       ///< among the hosts of the run, in the order of their ranks
+  bool newcomer = false;               ///< takes the place of a process that was lost
   std::string host;
   std::string address = "127.0.0.1";  ///< where the others of the run reach this process
   std::string host_memory;            ///< the keeper of this host's shared memory; empty when alone

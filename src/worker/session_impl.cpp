@@ -60,6 +60,7 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
   }
   set_up_torch(environment);
   choose_exchange();
+  watch_generations();
   if (member() != nullptr) member()->on_abort([this](const Failure& cause) { abort(cause); });
 }
 
@@ -131,6 +132,23 @@ void SessionImpl::abort(const Failure& cause) {
   const std::lock_guard lock(mutex_);
   aborted_ = cause;
   for (Exchange* exchange : attended_) exchange->abort(cause);
+  if (regrouper_) regrouper_->interrupt();
+}
+
+void SessionImpl::watch_generations() {
+  if (identity().way != Way::kManaged || config().replacements == 0) return;
+  regrouper_ = std::make_unique<Regrouper>(meeting_, clock_, log_);
+  member()->on_superseded([this] { return regrouper_->run(); });
+  member()->on_regroup([this](const Regroup& regroup) { supersede(regroup); });
+}
+
+void SessionImpl::supersede(const Regroup& regroup) {
+  {
+    const std::lock_guard lock(mutex_);
+    const Failure cause = fail(Errc::kSuperseded, regroup.why);
+    for (Exchange* exchange : attended_) exchange->abort(cause);
+  }
+  regrouper_->interrupt();
 }
 
 void SessionImpl::begin_iteration(std::uint64_t step, int rank) {
@@ -153,6 +171,7 @@ void SessionImpl::raise(const Failure& failure) {
   }
   // What the run ended of is the cause of whatever fails here afterwards.
   if (cause) tutti::raise(*cause);
+  if (failure.code == Errc::kSuperseded && regrouper_) tutti::raise(regrouper_->give_up("is not in its training loop"));
   if (member() != nullptr) member()->report_failure(failure);
   tutti::raise(failure);
 }

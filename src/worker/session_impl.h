@@ -20,6 +20,7 @@
 #include "worker/backward_scope.h"
 #include "worker/exchange.h"
 #include "worker/progress.h"
+#include "worker/regroup.h"
 #include "worker/rendezvous.h"
 
 namespace tutti::ps {
@@ -79,6 +80,10 @@ class SessionImpl {
   /// Backwards of any model that exchanged so far.
   std::uint64_t exchange_count() const noexcept { return exchange_count_; }
 
+  // --- generations
+  /// Null where lost ranks are not replaced.
+  Regrouper* regrouper() noexcept { return regrouper_.get(); }
+
   // --- iterations
   /// The step is known to the others from here on, and random numbers are those of (seed, step, rank). `rank` is not
   /// this process' where one plays several in turn.
@@ -107,6 +112,8 @@ class SessionImpl {
   void keep_freed_memory();
   void set_up_torch(const Environment& environment);
   void choose_exchange();
+  void watch_generations();
+  void supersede(const Regroup& regroup);
   void abort(const Failure& cause);
   void leave() noexcept;
 
@@ -120,6 +127,7 @@ class SessionImpl {
   std::unique_ptr<TraceFile> trace_;  // where one was asked for
   std::unique_ptr<ps::Client> shards_;
   BackwardScope scope_;
+  std::unique_ptr<Regrouper> regrouper_;
   Progress progress_;
   std::vector<UserState> user_states_;
   std::uint32_t objects_ = 0;

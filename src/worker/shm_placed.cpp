@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A claimed block is summed into the claimant's own bucket, marked, then copied to the others. So the only copy of an
 // input is never destroyed before the result is whole: a claimant that dies before the mark has spoiled nothing but its
-// own input, which its replacement computes again; after the mark the result is in the segment, which outlives it.
+// own input, which its replacement computes again; after the mark the result is in the segment, which outlives it. The
+// mark names the claimant: there the result is, should the copies not have been made.
 #include <algorithm>
 #include <cstring>
 
@@ -32,7 +33,9 @@ class PlacedWork final : public ShmWork {
 
   void start(std::uint32_t task) override {
     TUTTI_ASSERT(is_done(task), "a task is started again after its result is there");
-    segment_->set_ready(team_.rank, task, ++tasks_[task].round);
+    ++tasks_[task].round;
+    if (survivor_ && tasks_[task].round == inherited_rounds_ + 1) fetch_results(tasks_[task]);
+    segment_->set_ready(team_.rank, task, tasks_[task].round);
     active_.push_back(task);
   }
 
@@ -51,6 +54,17 @@ class PlacedWork final : public ShmWork {
     table(team_.rank)[range] = static_cast<std::uint64_t>(where - segment_->data().data());
   }
 
+  void mend(std::span<const std::uint32_t> lost) override {
+    for (std::uint32_t number = 0; number < tasks_.size(); ++number) mend(number, lost);
+    segment_->wake_all();
+  }
+
+  void take_over(std::uint64_t rounds, std::uint32_t survivor) override {
+    for (Task& task : tasks_) task.round = rounds;
+    inherited_rounds_ = rounds;
+    survivor_ = survivor;
+  }
+
   std::optional<std::uint32_t> waits_for(std::uint32_t task) const override {
     for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
       if (segment_->ready(rank, task) < tasks_[task].round) return rank;
@@ -59,6 +73,9 @@ class PlacedWork final : public ShmWork {
   }
 
  private:
+  static constexpr int kRankBits = 12;  // of a done mark; the round stands above them
+  static constexpr std::uint64_t kRankMask = (std::uint64_t{1} << kRankBits) - 1;
+
   struct Task {
     PlacedTask what;
     std::uint64_t first_block;
@@ -76,6 +93,7 @@ class PlacedWork final : public ShmWork {
     if (waits_for(number)) return false;
     bool worked = false;
     while (const auto block = segment_->claim(number, task.round, task.blocks)) {
+      if (is_block_done(task, *block, task.round)) continue;  // before a rank was replaced
       worked = true;
       complete(task, *block);
       if (segment_->finish(number) == task.round * task.blocks) segment_->wake_all();
@@ -96,16 +114,55 @@ class PlacedWork final : public ShmWork {
                       ps::reduce(task.what.spec.dtype, task.what.spec.reduction, inputs_, {places_[team_.rank], bytes});
                     }
                   });
-    segment_->set_done(task.first_block + block, task.round);
-    for_each_part(
-        task.what.bucket, range.offset, end, [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
-          find_places(task.what.bucket, begin, part);
-          std::byte* const source = places_[task.what.spec.reduction == Reduction::kBroadcast ? 0 : team_.rank];
-          if (task.what.for_first_rank) places_.resize(1);
-          for (std::byte* const place : places_) {
-            if (place != source) std::memcpy(place, source, bytes);
-          }
-        });
+    segment_->set_done(task.first_block + block, task.round << kRankBits | team_.rank);
+    spread(task, block, team_.rank, task.what.for_first_rank ? 1 : team_.ranks);
+  }
+
+  /// Copies the result of a block from who summed it to the first `ranks`.
+  void spread(const Task& task, std::uint32_t block, std::uint32_t summed_by, std::uint32_t ranks) {
+    const BlockRange range(block, task.what.spec.bytes());
+    for_each_part(task.what.bucket, range.offset, range.offset + range.bytes,
+                  [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
+                    find_places(task.what.bucket, begin, part);
+                    const bool shares = task.what.spec.reduction == Reduction::kBroadcast;
+                    const std::byte* const source = places_[shares ? 0 : summed_by];
+                    places_.resize(ranks);
+                    for (std::byte* const place : places_) {
+                      if (place != source) std::memcpy(place, source, bytes);
+                    }
+                  });
+  }
+
+  bool is_block_done(const Task& task, std::uint32_t block, std::uint64_t round) const {
+    return segment_->done(task.first_block + block) >> kRankBits == round;
+  }
+
+  void mend(std::uint32_t number, std::span<const std::uint32_t> lost) {
+    const Task& task = tasks_[number];
+    if (task.blocks == 0) return;
+    const std::uint64_t round = segment_->finished(number) / task.blocks + 1;
+    std::uint32_t done = 0;
+    for (std::uint32_t block = 0; block < task.blocks; ++block) {
+      if (!is_block_done(task, block, round)) continue;
+      ++done;
+      const std::uint64_t mark = segment_->done(task.first_block + block);
+      spread(task, block, static_cast<std::uint32_t>(mark & kRankMask), team_.ranks);
+    }
+    segment_->resume(number, round, (round - 1) * task.blocks + done);
+    if (done == task.blocks) return;
+    for (const std::uint32_t rank : lost) segment_->mark_ready(rank, number, round - 1);
+  }
+
+  void fetch_results(const Task& task) {
+    for (std::uint32_t block = 0; block < task.blocks; ++block) {
+      if (!is_block_done(task, block, task.round)) continue;
+      const BlockRange range(block, task.what.spec.bytes());
+      for_each_part(task.what.bucket, range.offset, range.offset + range.bytes,
+                    [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
+                      find_places(task.what.bucket, begin, part);
+                      std::memcpy(places_[team_.rank], places_[*survivor_], bytes);
+                    });
+    }
   }
 
   /// Cuts [begin, end) of the bucket where ranges begin and end.
@@ -153,6 +210,8 @@ class PlacedWork final : public ShmWork {
   std::vector<std::uint32_t> active_;  // started and not done, in the order of their starts
   std::vector<std::byte*> places_;     // of the block in hand, by rank
   std::vector<const std::byte*> inputs_;
+  std::optional<std::uint32_t> survivor_;  // a newcomer's: from whom it has the results of its first round
+  std::uint64_t inherited_rounds_ = 0;
 };
 
 }  // namespace

@@ -38,6 +38,12 @@ class ShmWork {
   virtual bool is_done(std::uint32_t task) const = 0;
   /// This rank's input to the range lies there, and its result is to. REQUIRES: the work has ranges, its task is done.
   virtual void lies_at(std::uint32_t range, std::byte* where) = 0;
+  /// These ranks are gone, in the middle of whatever they did, and nobody else works: makes everything that is left as
+  /// if each had stopped before it started its tasks. Results that are whole stay, in everybody's bucket.
+  virtual void mend(std::span<const std::uint32_t> lost) = 0;
+  /// This rank has come in place of a lost one after so many rounds of each task. Of the next round it takes the blocks
+  /// that are done from `survivor`.
+  virtual void take_over(std::uint64_t rounds, std::uint32_t survivor) = 0;
   /// A rank that has not started the task, in its round of this rank's.
   virtual std::optional<std::uint32_t> waits_for(std::uint32_t task) const = 0;
 };

@@ -29,7 +29,7 @@ class ServerProcess : public testing::Test {
     options.machine.agents = 1;
     options.secret = bootstrap_.secret;
     auto coordinator =
-        Coordinator::start(loop_, options, clock_, Logger::none(), {[](const std::string&) {}, [](int) {}});
+        Coordinator::start(loop_, options, clock_, Logger::none(), {[](const std::string&) {}, [](const std::string&) {}, [](int) {}});
     if (!coordinator) raise(coordinator.error());
     coordinator_ = std::move(*coordinator);
     ASSERT_EQ(::pipe(agent_), 0);

@@ -128,6 +128,11 @@ void ControlLink::acknowledge() {
   superseded_ = false;
 }
 
+bool ControlLink::is_superseded() const {
+  const std::lock_guard lock(mutex_);
+  return superseded_;
+}
+
 void ControlLink::end(const Failure& why) {
   std::unique_lock lock(mutex_);
   if (ended_) return;

@@ -57,6 +57,7 @@ class ControlLink final : private FrameSink {
   void supersede(std::uint32_t generation);
   /// Whoever makes the requests knows of the new generation.
   void acknowledge();
+  bool is_superseded() const;
 
   /// Ends every wait, now and later, with `why`, and calls the on_end callback. Only the first call counts. REQUIRES:
   /// called on the loop.

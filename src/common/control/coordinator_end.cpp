@@ -87,7 +87,7 @@ void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty
   const Roster::Entry& entry = roster_.at(who);
   const bool missed = who.role != Role::kServer || !roster_.all(Role::kWorker, &Roster::Entry::left);
   const bool told = entry.reported && !losses_.contains(who);
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || told || !missed) return;
+  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || restarting_ || told || !missed) return;
   cause.member = who;
   cause.host = entry.host;
   cause.step = entry.step;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/control/member.h"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <utility>
@@ -16,13 +17,17 @@ struct Member::Impl {
 
   Result<> on_notice(FrameType type, std::span<const std::byte> control);
   Result<> on_regroup(std::span<const std::byte> control);
-  Result<std::vector<std::string>> gather(const GatherKey& key, std::string bytes, Deadline deadline);
+  Result<std::vector<std::string>> gather(GatherKey key, std::string bytes, Deadline deadline);
+  /// Makes the request, and makes it again in each new generation that its owner comes to.
+  template <class Message>
+  Result<Reply> request(FrameType type, const Message& message, Deadline deadline);
   Result<Reply> store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
                       Deadline deadline);
 
   std::atomic<std::uint64_t> step = 0;
   std::atomic<bool> progress_is_posted = false;
-  GatherKey next_gather;  // owned by whoever makes the collectives
+  std::function<Result<>()> on_superseded;  // constant once requests are made
+  GatherKey next_gather;                    // owned by whoever makes the collectives
   std::mutex mutex;
   std::optional<Regroup> regroup;                       // guarded by mutex; what was not asked for yet
   std::function<void(const Regroup&)> tell_of_regroup;  // guarded by mutex
@@ -53,13 +58,27 @@ Result<> Member::Impl::on_regroup(std::span<const std::byte> control) {
   return {};
 }
 
-Result<std::vector<std::string>> Member::Impl::gather(const GatherKey& key, std::string bytes, Deadline deadline) {
+Result<std::vector<std::string>> Member::Impl::gather(GatherKey key, std::string bytes, Deadline deadline) {
   Contribute message;
   message.gather = key;
   message.bytes = std::move(bytes);
-  auto reply = link.request(FrameType::kContribute, std::move(message), deadline);
+  const bool is_meeting = key.kind == GatherKey::Kind::kRegroup;
+  auto reply = is_meeting ? link.request(FrameType::kContribute, std::move(message), deadline)
+                          : request(FrameType::kContribute, message, deadline);
   if (!reply) return std::move(reply).error();
   return std::move(reply->values);
+}
+
+template <class Message>
+Result<Reply> Member::Impl::request(FrameType type, const Message& message, Deadline deadline) {
+  constexpr Duration kLongest = std::chrono::hours(24 * 365);  // and the sum below does not overflow
+  const Duration patience = std::min<Duration>(deadline - std::chrono::steady_clock::now(), kLongest);
+  while (true) {
+    auto reply = link.request(type, message, deadline);
+    if (reply || reply.error().code != Errc::kSuperseded || !on_superseded) return reply;
+    TUTTI_TRY(on_superseded());
+    deadline = std::chrono::steady_clock::now() + patience;
+  }
 }
 
 Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
@@ -69,7 +88,7 @@ Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys,
   message.keys = std::move(keys);
   message.value = std::move(value);
   message.amount = amount;
-  return link.request(FrameType::kStoreRequest, std::move(message), deadline);
+  return request(FrameType::kStoreRequest, message, deadline);
 }
 
 Member::Member() = default;
@@ -110,6 +129,14 @@ void Member::on_regroup(std::function<void(const Regroup&)> f) {
   impl_->link.loop().post([f = impl_->tell_of_regroup, regroup = *impl_->regroup] { f(regroup); });
 }
 
+bool Member::is_superseded() const {
+  return impl_->link.is_superseded();
+}
+
+void Member::on_superseded(std::function<Result<>()> f) {
+  impl_->on_superseded = std::move(f);
+}
+
 Result<std::vector<std::string>> Member::meet(std::uint32_t phase, std::string contribution, Deadline deadline) {
   return impl_->gather({GatherKey::Kind::kRegroup, generation(), phase}, std::move(contribution), deadline);
 }
@@ -118,9 +145,12 @@ void Member::ask_to_begin_again(const std::string& why) {
   impl_->link.send(FrameType::kRestart, encode(Restart{why}), impl_->step);
 }
 
-void Member::count_from(std::uint64_t step) noexcept {
-  if (impl_->next_gather.scope == step + 1) return;
-  impl_->next_gather = {GatherKey::Kind::kCollective, step + 1, 0};
+GatherKey Member::next_collective() const noexcept {
+  return impl_->next_gather;
+}
+
+void Member::count_from(const GatherKey& next) noexcept {
+  impl_->next_gather = next;
 }
 
 Result<std::string> Member::broadcast(std::string contribution, int root, Deadline deadline) {
@@ -173,7 +203,7 @@ Result<bool> Member::erase(const std::string& key) {
 
 // A step that is told while the last one still waits for the loop takes its place: a busy loop does not pile them up.
 void Member::progress(std::uint64_t step) noexcept {
-  count_from(step);
+  if (impl_->next_gather.scope != step + 1) impl_->next_gather = {GatherKey::Kind::kCollective, step + 1, 0};
   impl_->step = step;
   if (impl_->progress_is_posted.exchange(true)) return;
   impl_->link.loop().post([impl = impl_.get()] {
@@ -196,7 +226,7 @@ std::optional<Failure> Member::aborted() const {
 }
 
 Result<> Member::leave(Deadline deadline) {
-  auto goodbye = impl_->link.request(FrameType::kLeave, Leave(), deadline);
+  auto goodbye = impl_->request(FrameType::kLeave, Leave(), deadline);
   if (!goodbye) return std::move(goodbye).error();
   impl_->link.ignore_end();
   return {};

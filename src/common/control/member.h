@@ -46,15 +46,21 @@ class Member {
   /// What has become of the run since this was asked last; nothing when it goes on as it was. From here on requests
   /// belong to the new generation.
   std::optional<Regroup> regroup();
-  /// `f` is called on the loop each time a new generation begins: waits on others of the old one are in vain.
+  /// `f` is called on the loop each time a new generation begins: waits for others of the old one are in vain.
   void on_regroup(std::function<void(const Regroup&)> f);
+  /// A new generation has begun of which regroup() has not told yet.
+  bool is_superseded() const;
+  /// `f` is called on a thread whose request a new generation made void; where it succeeds the request is made again.
+  /// Without it the request fails with kSuperseded.
+  void on_superseded(std::function<Result<>()> f);
   /// All who live on and all newcomers meet: the phase-th gather of this generation. kSuperseded when another one
   /// begins meanwhile.
   Result<std::vector<std::string>> meet(std::uint32_t phase, std::string contribution, Deadline deadline);
   /// Tells the coordinator that this process cannot go on in the new generation: all are to begin again.
   void ask_to_begin_again(const std::string& why);
-  /// Collectives are counted anew from here on, as on every rank that comes to this step.
-  void count_from(std::uint64_t step) noexcept;
+  /// The number of the next collective, and what it is to be: a newcomer counts as the others did where it begins.
+  GatherKey next_collective() const noexcept;
+  void count_from(const GatherKey& next) noexcept;
 
   // --- collectives over all workers, in the order of the calls; every rank makes the same ones. Contributions are at
   // most 1 MiB together with their framing.

@@ -33,6 +33,9 @@ bool is_known(FrameType type) {
     case FrameType::kOpened:
     case FrameType::kPush:
     case FrameType::kResult:
+    case FrameType::kState:
+    case FrameType::kStatePart:
+    case FrameType::kStateTaken:
       return true;
   }
   return false;

@@ -38,6 +38,10 @@ enum class FrameType : std::uint16_t {
   kOpened,
   kPush,
   kResult,
+  // between a survivor and a newcomer
+  kState = 96,
+  kStatePart,
+  kStateTaken,
 };
 
 struct FrameHeader {

@@ -73,8 +73,9 @@ Result<std::string> choose_address(const std::vector<Interface>& present, const 
     if (address.empty()) address = find([](const Interface& one) { return !one.loopback; });
   }
   if (!address.empty()) return address;
-  return fail(Errc::kUnavailable, (wanted.empty() ? "no interface but loopback is up" : "no interface '" + wanted + "'") +
-                                      " on " + host_name() + "; it has " + names_of(present));
+  return fail(Errc::kUnavailable,
+              (wanted.empty() ? "no interface but loopback is up" : "no interface '" + wanted + "'") + " on " +
+                  host_name() + "; it has " + names_of(present));
 }
 
 Result<std::string> own_address(const std::string& wanted, bool one_host) {

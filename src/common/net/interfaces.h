@@ -13,9 +13,9 @@ namespace tutti {
 
 struct Interface {
   std::string name;
-  std::string address;     ///< IPv4, in numbers
+  std::string address;  ///< IPv4, in numbers
   bool loopback = false;
-  int megabits = 0;        ///< per second; 0: not known
+  int megabits = 0;  ///< per second; 0: not known
 };
 
 /// Those that are up and have an IPv4 address.
@@ -26,8 +26,9 @@ std::string host_name();
 /// The name of the interface of the default route, out of the text of /proc/net/route; empty when there is none.
 std::string default_route_interface(std::string_view route_table);
 
-/// Where this host is reached. `wanted` is an interface's name or one of this host's addresses; empty takes loopback when the run has
-/// `one_host`, else the interface of the default route, else the first one that is not loopback. kUnavailable names what is there.
+/// Where this host is reached. `wanted` is an interface's name or one of this host's addresses; empty takes loopback
+/// when the run has `one_host`, else the interface of the default route, else the first one that is not loopback.
+/// kUnavailable names what is there.
 Result<std::string> choose_address(const std::vector<Interface>& present, const std::string& wanted, bool one_host,
                                    const std::string& default_interface);
 /// The same for this host.

@@ -116,6 +116,10 @@ class DataParallel {
   void at_end_of_epoch(std::function<void(std::int64_t epoch)> f);
   void every(std::int64_t n, std::function<void(std::int64_t step)> f);
 
+  /// Called on every rank, between steps, when the run was asked to stop and batches() or consume() is about to end:
+  /// the place for save(). The ranks have 20 seconds together.
+  void at_stop(std::function<void()> f);
+
   /// Rank 0 writes parameters, buffers, optimizer state, schedulers, the session's own state and the position in the
   /// data to `folder/step-NNNNNNNNNNNN/`; collective. Errors: IoError.
   void save(const std::string& folder);

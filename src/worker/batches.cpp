@@ -39,6 +39,7 @@ struct BatchCursor::State {
         ranks(virtual_ranks(parallel, micro_batches)),
         order(samples, static_cast<std::size_t>(per_rank), ranks, parallel.session().seed(),
               options.drop_last() ? LastBatch::kDrop : LastBatch::kWrap) {
+    parallel.session().listen_for_stop();
     if (order.steps_per_epoch() == 0) {
       throw UsageError(fmt::format("{} samples make no batch of {} on each of {} ranks", samples, per_rank, ranks));
     }
@@ -78,6 +79,7 @@ bool BatchCursor::advance() {
     }
   }
   if (at.epoch >= s.epochs) return false;
+  if (s.micro == 0 && s.parallel.stops()) return false;
   if (std::exchange(s.ordered_epoch, at.epoch) != at.epoch) s.order.begin_epoch(static_cast<std::uint64_t>(at.epoch));
   s.indices = s.order.indices(static_cast<std::size_t>(at.step_in_epoch), s.rank());
   return true;
@@ -100,11 +102,17 @@ bool BatchCursor::ends_step() const noexcept {
   return state_->micro + 1 == state_->micro_batches;
 }
 
-EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {}
+EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {
+  parallel_.impl().session().listen_for_stop();
+}
 
 EpochScope::~EpochScope() {
   // An exception on its way out leaves the position where it was.
-  if (std::uncaught_exceptions() == 0) parallel_.impl().end_epoch();
+  if (std::uncaught_exceptions() == 0 && !stopped()) parallel_.impl().end_epoch();
+}
+
+bool EpochScope::stopped() const noexcept {
+  return parallel_.impl().session().stopping();
 }
 
 void EpochScope::begin_iteration() {
@@ -115,6 +123,7 @@ void EpochScope::begin_iteration() {
 void EpochScope::end_iteration() {
   parallel_.impl().end_iteration();
   parallel_.impl().end_step();
+  parallel_.impl().stops();
 }
 
 ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples)

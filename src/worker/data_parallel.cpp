@@ -131,6 +131,8 @@ ParameterTable DataParallelImpl::table() const {
       {"seed", std::to_string(session_.seed())},
       {"exchange", std::string(session_.exchange_name())},
       {"wire_dtype", config.wire_dtype},
+      {"nan_policy", config.nan_policy},
+      {"replica_check_every", std::to_string(config.replica_check_every)},
       {"born_in_place", config.born_in_place ? "true" : "false"},
       {"reduction", options_.sum() ? "sum" : "average"},
       {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
@@ -195,6 +197,11 @@ void DataParallelImpl::make_reducer() {
                     or_configured(options_.bucket_bytes_first(), config.bucket_bytes_first)};
   options.overlap = options_.overlap();
   options.born_in_place = config.born_in_place;
+  options.nan_policy = nan_policy_of(config.nan_policy);
+  options.asked_to_stop = [this] { return session_.asked_to_stop(); };
+  options.decided = [this](const Outcome& outcome) { session_.decided(outcome); };
+  // Ends with the run's cause, which the guilty rank tells: it does not come here.
+  options.await_cause = [this] { return session_.member()->barrier(session_.deadline()); };
   options.agree_on_order = [this](std::vector<std::uint32_t> measured, Deadline deadline) {
     return agree_on_order(std::move(measured), deadline);
   };
@@ -260,6 +267,18 @@ void DataParallelImpl::end_step() {
   }
 }
 
+bool DataParallelImpl::stops() {
+  if (session_.stopping()) return true;
+  if (!session_.stop_agreed()) return false;
+  session_.set_stopping();
+  if (session_.identity().rank == 0) {
+    session_.logger().warning("asked to stop: step {} was the last{}", position_.step - 1,
+                              at_stop_.empty() ? ", and the program saves nothing" : "");
+  }
+  for (const auto& f : at_stop_) f();
+  return true;
+}
+
 Schedule& DataParallelImpl::schedule_of(void* scheduler, const char* what) {
   const auto found =
       std::find_if(schedules_.begin(), schedules_.end(), [&](const Schedule& s) { return s.scheduler == scheduler; });
@@ -313,6 +332,9 @@ void DataParallel::step(torch::optim::ReduceLROnPlateauScheduler& scheduler, flo
 
 void DataParallel::at_end_of_epoch(std::function<void(std::int64_t)> f) {
   impl_->at_end_of_epoch(std::move(f));
+}
+void DataParallel::at_stop(std::function<void()> f) {
+  impl_->at_stop(std::move(f));
 }
 void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) {
   impl_->every(n, std::move(f));

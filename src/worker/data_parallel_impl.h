@@ -66,9 +66,13 @@ class DataParallelImpl {
   void end_step();
   void end_epoch();
 
+  /// Between steps: whether the run stops here, on every rank. What the program asked for is then called, once.
+  bool stops();
+
   Schedule& schedule_of(void* scheduler, const char* what);
   std::vector<Schedule>& schedules() noexcept { return schedules_; }
   void at_end_of_epoch(std::function<void(std::int64_t)> f) { at_end_of_epoch_.push_back(std::move(f)); }
+  void at_stop(std::function<void()> f) { at_stop_.push_back(std::move(f)); }
   void every(std::int64_t n, std::function<void(std::int64_t)> f) { every_.emplace_back(n, std::move(f)); }
 
   void reloaded();
@@ -97,6 +101,7 @@ class DataParallelImpl {
   std::uint64_t exchanges_before_ = 0;
   std::vector<Schedule> schedules_;
   std::vector<std::function<void(std::int64_t)>> at_end_of_epoch_;
+  std::vector<std::function<void()>> at_stop_;
   std::vector<std::pair<std::int64_t, std::function<void(std::int64_t)>>> every_;
 };
 

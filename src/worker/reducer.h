@@ -8,9 +8,10 @@
 // by the order in which rank 0 saw the gradients come.
 //
 // A parameter without a gradient on this rank contributes -0.0, the one number that changes no sum, not even in the
-// sign of a zero. Which parameters had a gradient anywhere travels as one more bucket of one number each; one that
-// nobody had stays undefined. Thread safety: the thread that calls backward; another one inside at the same time is an
-// error.
+// sign of a zero. Which parameters had a gradient anywhere travels as one more bucket of one number each, and with them
+// what the ranks decide together (step_votes.h); a parameter whose gradient nobody had stays undefined. A gradient that
+// is not finite on one rank makes all gradients undefined on all, which an optimizer leaves alone. Thread safety: the
+// thread that calls backward; another one inside at the same time is an error.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +20,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/event.h"
@@ -29,6 +32,7 @@
 #include "worker/exchange.h"
 #include "worker/gradient_buckets.h"
 #include "worker/segment_allocator.h"
+#include "worker/step_votes.h"
 
 namespace tutti::worker {
 
@@ -46,6 +50,10 @@ struct ReducerOptions {
   bool overlap = true;          ///< false: every bucket starts at the end of backward
   bool born_in_place = false;   ///< large gradients are allocated in the exchange's memory, where it has spares
   AgreeOnOrder agree_on_order;  ///< null: the buckets stay as they are
+  NanPolicy nan_policy = NanPolicy::kSkip;
+  std::function<bool()> asked_to_stop;          ///< this rank; null: never
+  std::function<void(const Outcome&)> decided;  ///< told at the end of each exchange; null: nobody
+  std::function<Result<>()> await_cause;        ///< before this rank tells of another's fault; null: it does not wait
 };
 
 /// A tensor of the model, by its dotted name.
@@ -77,6 +85,11 @@ class Reducer {
   /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
   void accept_moved_parameters();
   std::uint64_t gradient_bytes() const noexcept { return buckets_ ? buckets_->bytes() : 0; }
+
+  /// An exchange of the others in which this rank has no part: it contributes nothing and says that it is done.
+  Result<Outcome> take_part(Deadline deadline);
+  /// The rank whose state is the newest when all are done: the first that was not in the exchange before.
+  int last_at_work() const noexcept { return last_at_work_; }
 
   // --- called by the hooks and the scope
   void on_gradient(std::size_t parameter);
@@ -116,8 +129,18 @@ class Reducer {
   void start_ready_buckets();
   void start_bucket(std::uint32_t bucket);
   void collect_the_rest();
+  /// After the exchange: what all said is done.
+  Result<> decide();
   void adopt_results();
-  float* presence() const { return static_cast<float*>(presence_.mutable_data_ptr()); }
+  void leave_step_out();
+  Failure halted() const;
+  std::string describe(const Outcome::NotFinite& found) const;
+  void drop_gradients() noexcept;
+  void look_for_nan(std::size_t parameter);
+  std::optional<std::uint32_t> first_not_finite();
+  void keep_buffers();
+  double* presence() const { return static_cast<double*>(presence_.mutable_data_ptr()); }
+  std::span<double> votes() const { return {presence() + parameters_.size(), votes_in(options_.world_size)}; }
   void record(EventKind kind, std::uint32_t bucket = 0, std::uint64_t bytes = 0) const noexcept;
 
   // constant after construction
@@ -135,7 +158,7 @@ class Reducer {
   std::uint32_t plans_ = 0;  ///< that were made so far
   std::unique_ptr<GradientBuckets> buckets_;
   BufferBuckets buffers_;
-  at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; its own bucket
+  at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; then the votes
   std::shared_ptr<Birthplaces> births_;  ///< null: gradients are copied into their buckets
   std::unique_ptr<AllocateIn> allocates_;
   std::vector<std::uint32_t> missing_;   ///< by bucket: entries not yet in it
@@ -146,6 +169,13 @@ class Reducer {
   ExchangeId id_;
   bool stepped_by_iteration_ = false;
   std::uint64_t exchanges_ = 0;
+  NanGuard nan_guard_;
+  std::optional<std::uint32_t> not_finite_;                    ///< the first parameter of this backward, on CPU
+  std::vector<std::pair<std::uint32_t, at::Tensor>> checked_;  ///< on a GPU: whether it is finite, once it is known
+  bool buffers_kept_ = false;                                  ///< those of this iteration's start
+  bool done_ = false;                                          ///< this rank has no more data
+  Outcome outcome_;                                            ///< of the last exchange
+  int last_at_work_ = 0;
   std::optional<Failure> failure_;  ///< of a start inside a hook; told at the end of backward
 };
 

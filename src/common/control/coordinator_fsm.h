@@ -105,6 +105,7 @@ class CoordinatorFsm {
   std::vector<GatherTable::Waiter> leaving_servers_;
   KvStore store_;
   Verdict verdict_;
+  int exit_code_ = 0;  // of a run that ends well
   std::uint64_t stale_frames_ = 0;
   Actions actions_;  // of the event that is being handled
 };

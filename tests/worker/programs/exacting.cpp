@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -26,7 +27,7 @@ struct Arguments {
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
-  std::int64_t save_at = 0, kill_at = -1;
+  std::int64_t save_at = 0, kill_at = -1, nan_at = -1, nan_steps = 1, signal_at = -1;
 };
 
 CLI::App& declare(CLI::App& app, Arguments& a) {
@@ -47,7 +48,14 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--save-at", a.save_at, "save after so many steps and end");
   app.add_flag("--resume", a.resume);
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
+  app.add_option("--nan-at", a.nan_at, "--variant-rank's loss is no number from this step on (reference: left out)");
+  app.add_option("--nan-steps", a.nan_steps, "for so many steps");
+  app.add_option("--signal-at", a.signal_at, "--variant-rank sends itself a TERM in this step");
   return app;
+}
+
+bool is_nan_step(const Arguments& a, std::int64_t step) {
+  return a.nan_at >= 0 && a.nan_at <= step && step < a.nan_at + a.nan_steps;
 }
 
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name,
@@ -129,6 +137,7 @@ void run_reference(const Arguments& arguments, tutti::Session& session) {
                                     arguments.reference, session.seed());
   for (std::int64_t step = 0; step < kEpochs * kStepsPerEpoch; ++step) {
     if (step % kStepsPerEpoch == 0) order.begin_epoch(static_cast<std::uint64_t>(step / kStepsPerEpoch));
+    if (is_nan_step(arguments, step)) continue;
     optimizer->zero_grad();
     reference_step(arguments, model, order, step, session.seed());
     optimizer->step();
@@ -147,11 +156,15 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   if (arguments.copy) model = Exacting("");
   if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
   Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
+  if (!arguments.checkpoint.empty()) parallel.at_stop([&] { parallel.save(arguments.checkpoint); });
   for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {
     pause(arguments);
     optimizer->zero_grad();
-    const torch::Tensor loss = loss_of(model, batch, session.rank());
-    if (parallel.steps() - 1 == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    torch::Tensor loss = loss_of(model, batch, session.rank());
+    const std::int64_t step = parallel.steps() - 1;
+    if (step == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    if (step == arguments.signal_at && odd_one) ::kill(::getpid(), SIGTERM);
+    if (is_nan_step(arguments, step) && odd_one) loss = loss * std::numeric_limits<double>::quiet_NaN();
     loss.backward();
     optimizer->step();
     session.log("loss", loss.item<double>());
@@ -159,6 +172,7 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
     parallel.save(arguments.checkpoint);
     return;
   }
+  if (session.stopping()) return;
   const auto hashes = session.all_gather(parallel.state().model_hash());
   for (const std::string& hash : hashes) {
     if (hash != hashes[0]) throw tutti::MismatchError("the ranks end with different parameters");

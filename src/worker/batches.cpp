@@ -67,14 +67,14 @@ BatchCursor::BatchCursor(BatchCursor&&) noexcept = default;
 
 bool BatchCursor::advance() {
   State& s = *state_;
-  worker::DataPosition& at = s.parallel.position();
+  const worker::DataPosition& at = s.parallel.position();
   if (s.parallel.in_iteration()) {
     s.parallel.end_iteration();
     if (++s.micro == s.micro_batches) {
       s.micro = 0;
       s.parallel.session().progress().advance(at.epoch, s.epochs, at.step + 1, s.epochs * s.steps(),
                                               static_cast<std::size_t>(s.per_rank * s.ranks));
-      s.parallel.end_step();
+      s.parallel.end_step(/*can_rewind=*/true);
       if (at.step_in_epoch == s.steps()) s.parallel.end_epoch();
     }
   }
@@ -122,7 +122,7 @@ void EpochScope::begin_iteration() {
 
 void EpochScope::end_iteration() {
   parallel_.impl().end_iteration();
-  parallel_.impl().end_step();
+  parallel_.impl().end_step(/*can_rewind=*/false);
   parallel_.impl().stops();
 }
 

@@ -5,8 +5,10 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 #include <span>
 #include <sstream>
 
@@ -120,14 +122,21 @@ void restore_user_states(DataParallelImpl& parallel, const Checkpoint& checkpoin
 }
 
 /// Before the optimizer's state: a scheduler's step sets learning rates, and those of the checkpoint are to stand at
-/// the end.
+/// the end. Steps that were made already stay; more of them than the checkpoint has cannot be taken back.
 void replay_schedules(DataParallelImpl& parallel, const Checkpoint& checkpoint) {
   for (std::size_t i = 0; i < parallel.schedules().size(); ++i) {
     const auto found = checkpoint.metadata.find(fmt::format("schedule/{}", i));
     if (found == checkpoint.metadata.end())
       throw MismatchError(fmt::format("{} holds no schedule {}", checkpoint.folder, i));
+    Schedule& schedule = parallel.schedules()[i];
     std::istringstream in(found->second);
-    for (float metric = 0; in >> metric;) parallel.schedules()[i].advance(metric);
+    const std::vector<float> metrics{std::istream_iterator<float>(in), {}};
+    const std::size_t made = schedule.metrics.size();
+    if (made > metrics.size() || !std::equal(schedule.metrics.begin(), schedule.metrics.end(), metrics.begin())) {
+      throw DataError(fmt::format("{}: schedule {} has made {} steps, the checkpoint's {}: a scheduler cannot go back",
+                                  checkpoint.folder, i, made, metrics.size()));
+    }
+    for (std::size_t step = made; step < metrics.size(); ++step) schedule.advance(metrics[step]);
   }
 }
 
@@ -148,6 +157,8 @@ void agree_on_step(DataParallelImpl& parallel, const std::string& found) {
 
 void save(DataParallelImpl& parallel, const std::string& folder) {
   SessionImpl& session = parallel.session();
+  parallel.set_checkpoint_folder(folder);
+  if (!parallel.may_save()) return;
   std::string failure;
   if (session.identity().rank == 0) {
     const Snapshot snapshot = take_snapshot(parallel);
@@ -162,6 +173,7 @@ void save(DataParallelImpl& parallel, const std::string& folder) {
 
 bool load(DataParallelImpl& parallel, const std::string& folder) {
   SessionImpl& session = parallel.session();
+  parallel.set_checkpoint_folder(folder);
   const auto newest = session.check(newest_checkpoint(folder));
   Checkpoint checkpoint;
   if (newest) checkpoint = session.check(load_checkpoint(*newest));
@@ -171,8 +183,8 @@ bool load(DataParallelImpl& parallel, const std::string& folder) {
   replay_schedules(parallel, checkpoint);
   restore_tensors(parallel, checkpoint);
   restore_user_states(parallel, checkpoint);
-  parallel.position() = {integer(checkpoint, "position/epoch"), integer(checkpoint, "position/step_in_epoch"),
-                         integer(checkpoint, "position/step")};
+  parallel.set_position({integer(checkpoint, "position/epoch"), integer(checkpoint, "position/step_in_epoch"),
+                         integer(checkpoint, "position/step")});
   return true;
 }
 

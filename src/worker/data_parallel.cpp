@@ -15,6 +15,7 @@
 #include "tutti/error.h"
 #include "tutti/version.h"
 #include "worker/checkpoint.h"
+#include "worker/follow_rank.h"
 #include "worker/gradient_buckets.h"
 #include "worker/sharded_order.h"
 
@@ -216,6 +217,21 @@ void DataParallelImpl::reloaded() {
   adopt_rank_0();
 }
 
+void DataParallelImpl::join() {
+  if (in_iteration_) throw UsageError("join() within batches() or consume(), which give every rank the same number");
+  if (!reducer_) return;
+  const auto ranks = static_cast<std::size_t>(session_.identity().world_size);
+  while (session_.check(reducer_->take_part(session_.deadline())).done.size() < ranks) {
+  }
+  follow_rank(*this, reducer_->last_at_work());
+}
+
+void DataParallelImpl::set_position(const DataPosition& position) noexcept {
+  if (reducer_ && position.step < position_.step)
+    reducer_->rewind(static_cast<std::uint64_t>(position_.step - position.step));
+  position_ = position;
+}
+
 void DataParallelImpl::set_exchanging(bool exchanging) noexcept {
   if (reducer_) reducer_->set_exchanging(exchanging);
 }
@@ -259,9 +275,10 @@ void DataParallelImpl::end_epoch() {
   for (const auto& f : at_end_of_epoch_) f(ended);
 }
 
-void DataParallelImpl::end_step() {
+void DataParallelImpl::end_step(bool can_rewind) {
   ++position_.step;
   ++position_.step_in_epoch;
+  if (is_check_due() && check_replicas(can_rewind)) return;
   for (const auto& [n, f] : every_) {
     if (position_.step % n == 0) f(position_.step);
   }
@@ -348,6 +365,9 @@ bool DataParallel::load(const std::string& folder) {
 }
 void DataParallel::reloaded() {
   impl_->reloaded();
+}
+void DataParallel::join() {
+  impl_->join();
 }
 
 StateView DataParallel::state() const {

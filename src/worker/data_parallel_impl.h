@@ -15,6 +15,7 @@
 #include "worker/exchange.h"
 #include "worker/parameter_table.h"
 #include "worker/reducer.h"
+#include "worker/replica_check.h"
 #include "worker/session_impl.h"
 
 namespace tutti::worker {
@@ -47,8 +48,11 @@ class DataParallelImpl {
 
   SessionImpl& session() noexcept { return session_; }
   const std::vector<torch::optim::Optimizer*>& optimizers() const noexcept { return optimizers_; }
+  const DataParallelOptions& options() const noexcept { return options_; }
   StateView state() const { return StateView(module_, optimizers_); }
-  DataPosition& position() noexcept { return position_; }
+  const DataPosition& position() const noexcept { return position_; }
+  /// Of a checkpoint. Exchanges that are made again are new ones to the others.
+  void set_position(const DataPosition& position) noexcept;
   /// An iteration that the loop is still in counts as done: what it changed is in the state.
   std::int64_t steps_done() const noexcept { return position_.step + (in_iteration_ ? 1 : 0); }
 
@@ -62,8 +66,9 @@ class DataParallelImpl {
   /// Throws UsageError where no gradient was exchanged though one should have been.
   void end_iteration();
   bool in_iteration() const noexcept { return in_iteration_; }
-  /// An optimizer step is done, an epoch is: the position moves on, and what the program asked for is called.
-  void end_step();
+  /// An optimizer step is done, an epoch is: the position moves on, and what the program asked for is called. A loop
+  /// that can be rewound finds itself at a checkpoint's position where the ranks' parameters had come to differ.
+  void end_step(bool can_rewind);
   void end_epoch();
 
   /// Between steps: whether the run stops here, on every rank. What the program asked for is then called, once.
@@ -76,8 +81,22 @@ class DataParallelImpl {
   void every(std::int64_t n, std::function<void(std::int64_t)> f) { every_.emplace_back(n, std::move(f)); }
 
   void reloaded();
+  void join();
+
+  // --- the comparison of all ranks' parameters
+  /// Where checkpoints were last written or read: what a rank that differs makes all go back to.
+  void set_checkpoint_folder(const std::string& folder) { checkpoint_folder_ = folder; }
+  /// Collective. A checkpoint is to hold what all ranks agree on; false: the step's end will deal with it.
+  bool may_save();
 
  private:
+  std::uint32_t replica_hash() const;
+  std::vector<std::string> gather_hashes();
+  bool is_check_due() const noexcept;
+  /// Collective. Goes back to the checkpoint (true), or raises, where the ranks differ.
+  bool check_replicas(bool can_rewind);
+  [[noreturn]] void halt_by_replicas(const ReplicaVerdict& verdict, const std::string& what);
+
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
   ParameterTable table() const;
@@ -96,6 +115,8 @@ class DataParallelImpl {
   std::unique_ptr<Reducer> reducer_;  // null where nothing is exchanged
   std::vector<NamedTensor> frozen_;
   DataPosition position_;
+  std::string checkpoint_folder_;
+  bool replicas_differ_ = false;  // found while saving
   bool in_iteration_ = false;
   bool expects_exchange_ = false;
   std::uint64_t exchanges_before_ = 0;

@@ -196,7 +196,7 @@ Result<> Reducer::lay_out_anew(Deadline deadline) {
 
 void Reducer::begin_step(std::uint64_t step) noexcept {
   stepped_by_iteration_ = true;
-  id_ = {step, 0};
+  id_ = {step + made_again_, 0};
   keep_buffers();
 }
 
@@ -366,14 +366,14 @@ void Reducer::leave_step_out() {
   buffers_.restore();
   for (const Outcome::NotFinite& found : outcome_.not_finite) {
     if (options_.rank != 0 && options_.rank != found.rank) continue;
-    log_.warning("{}: step {} is left out on all ranks: {}", options_.name, id_.step, describe(found));
+    log_.warning("{}: step {} is left out on all ranks: {}", options_.name, step(), describe(found));
   }
 }
 
 Failure Reducer::halted() const {
   const char* const why = options_.nan_policy == NanPolicy::kHalt ? "" : " in the third step in a row";
   return fail(Errc::kBadData,
-              fmt::format("{}: step {}: {}{}", options_.name, id_.step, describe(outcome_.not_finite.front()), why));
+              fmt::format("{}: step {}: {}{}", options_.name, step(), describe(outcome_.not_finite.front()), why));
 }
 
 void Reducer::drop_gradients() noexcept {
@@ -410,7 +410,7 @@ void Reducer::adopt_results() {
       if (!std::exchange(parameter.told_missing, true)) {
         log_.warning(
             "{}: parameter \"{}\" got no gradient on rank {} at step {}, but on another rank: it counts as zeros",
-            options_.name, parameter.name, options_.rank, id_.step);
+            options_.name, parameter.name, options_.rank, step());
       }
     }
   }
@@ -432,7 +432,7 @@ bool Reducer::reset() noexcept {
 }
 
 void Reducer::record(EventKind kind, std::uint32_t bucket, std::uint64_t bytes) const noexcept {
-  events_.record({clock_.now(), kind, options_.rank, 0, id_.step, options_.object, bucket, bytes});
+  events_.record({clock_.now(), kind, options_.rank, 0, step(), options_.object, bucket, bytes});
 }
 
 }  // namespace tutti::worker

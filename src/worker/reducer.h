@@ -80,6 +80,8 @@ class Reducer {
   bool exchanging() const noexcept { return exchanging_; }
   /// The step that the next exchange belongs to; exchanges within it are counted from 0.
   void begin_step(std::uint64_t step) noexcept;
+  /// The next step is one that was made already, `steps` ago: its exchanges are new ones all the same.
+  void rewind(std::uint64_t steps) noexcept { made_again_ += steps; }
   std::uint64_t exchanges() const noexcept { return exchanges_; }
   std::uint32_t object() const noexcept { return options_.object; }
   /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
@@ -141,6 +143,7 @@ class Reducer {
   void keep_buffers();
   double* presence() const { return static_cast<double*>(presence_.mutable_data_ptr()); }
   std::span<double> votes() const { return {presence() + parameters_.size(), votes_in(options_.world_size)}; }
+  std::uint64_t step() const noexcept { return id_.step - made_again_; }
   void record(EventKind kind, std::uint32_t bucket = 0, std::uint64_t bytes = 0) const noexcept;
 
   // constant after construction
@@ -166,7 +169,8 @@ class Reducer {
   std::uint32_t next_to_start_ = 0;
   bool active_ = false;  ///< between the first hook of an exchanging backward and its end
   bool exchanging_ = true;
-  ExchangeId id_;
+  ExchangeId id_;                 ///< ascends
+  std::uint64_t made_again_ = 0;  ///< steps, by which the exchange's is ahead of the program's
   bool stepped_by_iteration_ = false;
   std::uint64_t exchanges_ = 0;
   NanGuard nan_guard_;

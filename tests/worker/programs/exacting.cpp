@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -27,7 +28,8 @@ struct Arguments {
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
-  std::int64_t save_at = 0, kill_at = -1, nan_at = -1, nan_steps = 1, signal_at = -1;
+  std::int64_t save_at = 0, kill_at = -1, nan_at = -1, nan_steps = 1, signal_at = -1, flip_at = -1, save_every = 0;
+  std::vector<std::int64_t> own_batches;
 };
 
 CLI::App& declare(CLI::App& app, Arguments& a) {
@@ -50,6 +52,9 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
   app.add_option("--nan-at", a.nan_at, "--variant-rank's loss is no number from this step on (reference: left out)");
   app.add_option("--nan-steps", a.nan_steps, "for so many steps");
+  app.add_option("--flip-at", a.flip_at, "a bit flips in --variant-rank's weights after this step, the first time");
+  app.add_option("--save-every", a.save_every, "save to --checkpoint after so many steps, again and again");
+  app.add_option("--own-batches", a.own_batches, "of each rank, in a loop of the program's own");
   app.add_option("--signal-at", a.signal_at, "--variant-rank sends itself a TERM in this step");
   return app;
 }
@@ -145,6 +150,36 @@ void run_reference(const Arguments& arguments, tutti::Session& session) {
   report(arguments, session, model, *optimizer, arguments.reference);
 }
 
+void flip_a_bit(Exacting& model) {
+  auto* words = static_cast<std::uint32_t*>(model->first->weight.mutable_data_ptr());
+  words[17] ^= 1u << 7;
+}
+
+/// A loop of the program's own over as many batches as this rank has; all ranks end with the same state.
+void own_loop(const Arguments& arguments, tutti::Session& session, tutti::DataParallel& parallel, Exacting& model,
+              torch::optim::Optimizer& optimizer) {
+  Samples samples(0);
+  const int rank = session.rank();
+  const std::int64_t count = arguments.own_batches.at(static_cast<std::size_t>(rank));
+  for (std::int64_t epoch = 0; epoch < kEpochs; ++epoch) {
+    for (std::int64_t batch = 0; batch < count; ++batch) {
+      const auto first = static_cast<std::size_t>(1000 * rank + 100 * epoch + batch);
+      optimizer.zero_grad();
+      loss_of(model, samples.get_batch({first, first + 50}), rank).backward();
+      optimizer.step();
+    }
+    parallel.join();
+  }
+  std::string state;  // the optimizer's, too
+  for (const auto& [name, tensor] : parallel.state().tensors())
+    state += name + std::string(static_cast<const char*>(tensor.contiguous().const_data_ptr()), tensor.nbytes());
+  for (const std::string& other : session.all_gather(std::to_string(std::hash<std::string>()(state)))) {
+    if (other != std::to_string(std::hash<std::string>()(state)))
+      throw tutti::MismatchError("the ranks end with different states");
+  }
+  if (rank == 0) report(arguments, session, model, optimizer, session.world_size());
+}
+
 void run_rank(const Arguments& arguments, tutti::Session& session) {
   const bool odd_one = session.rank() == arguments.variant_rank;
   if (odd_one && arguments.other_threads) at::set_num_threads(at::get_num_threads() + 1);
@@ -156,6 +191,11 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   if (arguments.copy) model = Exacting("");
   if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
   Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
+  std::int64_t flip_at = arguments.flip_at;
+  if (!arguments.own_batches.empty()) {
+    own_loop(arguments, session, parallel, model, *optimizer);
+    return;
+  }
   if (!arguments.checkpoint.empty()) parallel.at_stop([&] { parallel.save(arguments.checkpoint); });
   for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {
     pause(arguments);
@@ -168,6 +208,8 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
     loss.backward();
     optimizer->step();
     session.log("loss", loss.item<double>());
+    if (step == std::exchange(flip_at, step == flip_at ? -1 : flip_at) && odd_one) flip_a_bit(model);
+    if (arguments.save_every > 0 && parallel.steps() % arguments.save_every == 0) parallel.save(arguments.checkpoint);
     if (parallel.steps() != arguments.save_at) continue;
     parallel.save(arguments.checkpoint);
     return;

@@ -41,7 +41,7 @@ bool DataParallelImpl::may_save() {
   const ReplicaVerdict verdict = compare_replicas(hashes);
   if (verdict.agree) return true;
   replicas_differ_ = true;
-  if (!in_iteration_) halt_by_replicas(verdict, describe(verdict, hashes));
+  if (!in_iteration_) halt_by_replicas(verdict, describe(verdict, hashes) + ": nothing is saved");
   return false;
 }
 
@@ -51,9 +51,11 @@ bool DataParallelImpl::check_replicas(bool can_rewind) {
   const ReplicaVerdict verdict = compare_replicas(hashes);
   if (verdict.agree) return false;
   const std::string what = describe(verdict, hashes);
-  if (!verdict.has_majority() || !can_rewind || checkpoint_folder_.empty()) halt_by_replicas(verdict, what);
   const std::int64_t step = position_.step;
-  if (!load(*this, checkpoint_folder_)) halt_by_replicas(verdict, what);
+  if (!verdict.has_majority()) halt_by_replicas(verdict, what + ": none of them is known to be right");
+  if (!can_rewind) halt_by_replicas(verdict, what + ": a loader of the program's own cannot go back");
+  if (checkpoint_folder_.empty() || !load(*this, checkpoint_folder_))
+    halt_by_replicas(verdict, what + ": there is no checkpoint to go back to");
   if (session_.identity().rank == 0) {
     session_.logger().warning("after step {} the parameters differ: {}; all ranks go back to step {} of {}", step - 1,
                               what, position_.step, checkpoint_folder_);
@@ -66,9 +68,7 @@ void DataParallelImpl::halt_by_replicas(const ReplicaVerdict& verdict, const std
   const bool is_odd = std::ranges::count(verdict.odd, session_.identity().rank) != 0;
   if (!verdict.odd.empty() && !is_odd) session_.check(session_.member()->barrier(session_.deadline()));
   session_.raise(
-      fail(Errc::kBadData, fmt::format("the ranks' parameters differ after step {}: {}; there is no checkpoint "
-                                       "to go back to together",
-                                       position_.step - 1, what)));
+      fail(Errc::kBadData, fmt::format("the ranks' parameters differ after step {}: {}", position_.step - 1, what)));
 }
 
 }  // namespace tutti::worker

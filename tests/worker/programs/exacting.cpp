@@ -228,7 +228,7 @@ int main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app;
   CLI11_PARSE(declare(app, arguments), argc, argv);
-  pause(arguments);
+  if (arguments.delay) pause(arguments);
   tutti::Session session(argc, argv);
   if (arguments.reference > 0)
     run_reference(arguments, session);

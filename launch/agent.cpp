@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "common/assert.h"
+#include "common/stop_signals.h"
 #include "launch/executable.h"
 
 namespace tutti::launch {
@@ -16,7 +17,8 @@ namespace {
 
 constexpr int kInterruptedExit = 128 + SIGINT;
 constexpr int kPreemptedExit = 75;
-constexpr int kCannotStart = 127;  // as a shell says it
+constexpr int kCannotStart = 127;                  // as a shell says it
+constexpr auto kGrace = std::chrono::seconds(20);  // Slurm waits for 30 by default
 constexpr auto kLauncherCheck = std::chrono::milliseconds(250);
 
 Duration seconds(double count) {
@@ -36,6 +38,7 @@ Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log)
       log_(std::move(log)),
       signals_(context_, SIGINT, SIGTERM, SIGUSR1),
       launcher_check_(context_),
+      grace_(context_),
       supervisor_(context_, guard, [this](const ChildExit& exit) {
         link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error);
       }) {
@@ -110,6 +113,7 @@ void Agent::start_again(const Start& start) {
   plan.bootstrap.generation = start.generation;
   plan.bootstrap.newcomer = start.newcomer;
   start_child(std::move(plan));
+  if (interrupted_by_ != 0) supervisor_.ask_to_stop();
 }
 
 ChildPlan Agent::plan_of(const MemberId& member) const {
@@ -173,9 +177,28 @@ void Agent::watch_signals() {
 }
 
 void Agent::on_signal(int signal) {
-  if (interrupted_by_ != 0) return supervisor_.kill();  // asked twice
+  if (interrupted_by_ != 0) return on_second_signal(signal);
   interrupted_by_ = signal;
-  end(signal == SIGINT ? kInterruptedExit : kPreemptedExit);
+  asked_at_ = std::chrono::steady_clock::now();
+  if (signal == SIGINT) return end(kInterruptedExit);
+  if (!supervisor_.ask_to_stop()) return end(kPreemptedExit);
+  give_grace();
+}
+
+void Agent::on_second_signal(int signal) {
+  const bool is_same = signal != SIGINT && std::chrono::steady_clock::now() - asked_at_ < kSameAsking;
+  if (is_same) return;
+  end(kPreemptedExit);
+  supervisor_.kill();
+}
+
+void Agent::give_grace() {
+  grace_.expires_after(kGrace);
+  grace_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    log_.warning("the workers did not stop in time");
+    end(kPreemptedExit);
+  });
 }
 
 // A death signal would come from the launcher's thread, not from the launcher, and mpirun may fork from a thread that
@@ -193,6 +216,7 @@ void Agent::watch_launcher() {
 void Agent::end(int exit_code) {
   if (exit_code_) return;
   exit_code_ = exit_code;
+  grace_.cancel();
   supervisor_.stop([this] {
     link_->done();
     context_.stop();

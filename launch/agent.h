@@ -8,6 +8,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,7 +47,8 @@ class Agent {
   ~Agent();
 
   /// Until every child is gone; returns this agent's view of the run's exit code. A signal ends the run, too: 130 for
-  /// INT, 75 (pre-empted, start me again) for TERM, HUP and USR1.
+  /// INT, 75 (pre-empted, start me again) for TERM, HUP and USR1, which leave workers that listen the time to end their
+  /// step and to save. A second signal ends everything at once.
   Result<int> run();
   /// The signal that ended the run; 0: none.
   int interrupted_by() const noexcept { return interrupted_by_; }
@@ -67,6 +69,8 @@ class Agent {
   void watch_signals();
   void watch_launcher();
   void on_signal(int signal);
+  void on_second_signal(int signal);
+  void give_grace();
   void end(int exit_code);
 
   const AgentSite site_;
@@ -75,11 +79,13 @@ class Agent {
   boost::asio::io_context context_{1};
   boost::asio::signal_set signals_;
   boost::asio::steady_timer launcher_check_;
+  boost::asio::steady_timer grace_;
   Supervisor supervisor_;
   std::unique_ptr<SegmentKeeper> keeper_;  // the first agent's of a host
   std::unique_ptr<AgentLink> link_;
   std::optional<int> exit_code_;  // set: the run is ending
   int interrupted_by_ = 0;
+  std::chrono::steady_clock::time_point asked_at_{};
   bool dismissed_ = false;
 };
 

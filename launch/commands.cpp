@@ -12,6 +12,7 @@
 #include "common/event.h"
 #include "common/mpi/mpi_environment.h"
 #include "common/net/interfaces.h"
+#include "common/stop_signals.h"
 #include "launch/doctor.h"
 #include "launch/executable.h"
 #include "launch/launcher.h"
@@ -144,18 +145,30 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
   return ended ? *ended : complain(ended.error());
 }
 
-int execute(const ServerCommand&, const Environment& environment) {
-  const auto variable = environment.find("TUTTI_FD");
+namespace {
+
+/// -1: none.
+int inherited_descriptor(const Environment& environment, std::string_view variable) {
+  const auto found = environment.find(variable);
   int fd = -1;
-  if (variable != environment.end()) {
-    std::from_chars(variable->second.data(), variable->second.data() + variable->second.size(), fd);
-  }
+  if (found != environment.end())
+    std::from_chars(found->second.data(), found->second.data() + found->second.size(), fd);
+  return fd;
+}
+
+}  // namespace
+
+int execute(const ServerCommand&, const Environment& environment) {
+  const int fd = inherited_descriptor(environment, "TUTTI_FD");
   if (fd < 0) {
     return complain(fail(Errc::kUsage, "`tutti server` is started by an agent; start a run with `tutti run`"));
   }
   signal(SIGPIPE, SIG_IGN);
   const auto bootstrap = read_bootstrap(fd);
   if (!bootstrap) return complain(bootstrap.error());
+  // Slurm signals every process. A shard serves until the workers have stopped.
+  const auto page = StatusPage::open(inherited_descriptor(environment, "TUTTI_STATUS_FD"));
+  const StopSignals stop_signals(page ? &*page : nullptr);
   NullEventSink events;
   const SteadyClock clock;
   const auto code =

@@ -95,9 +95,21 @@ void Supervisor::forget_if_gone() {
   boost::asio::post(context_, std::exchange(all_gone_, nullptr));
 }
 
+bool Supervisor::ask_to_stop() noexcept {
+  bool heard = false;
+  for (Child& child : children_) {
+    child.status.set_wish(StatusPage::Wish::kStop);
+    heard = heard || child.status.listening();
+  }
+  return heard;
+}
+
 void Supervisor::stop(std::function<void()> all_gone) {
   all_gone_ = std::move(all_gone);
-  for (const Child& child : children_) child.process.signal_group(SIGTERM);
+  for (Child& child : children_) {
+    child.status.set_wish(StatusPage::Wish::kEnd);
+    child.process.signal_group(SIGTERM);
+  }
   patience_.expires_after(kPatience);
   patience_.async_wait([this](boost::system::error_code error) {
     if (!error) kill();

@@ -40,6 +40,8 @@ class Supervisor {
   ~Supervisor();
 
   Result<> start(ChildPlan plan);
+  /// Asks the children to stop after their step; false where none of them would hear it.
+  bool ask_to_stop() noexcept;
   /// Asks the children to end (TERM), ends those that have not 0.3 s later (KILL), and calls `all_gone` once every one
   /// was reaped and its output taken. Exits from here on are not reported: they are our doing.
   void stop(std::function<void()> all_gone);

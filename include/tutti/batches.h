@@ -123,6 +123,8 @@ class EpochScope {
   EpochScope& operator=(const EpochScope&) = delete;
   void begin_iteration();
   void end_iteration();
+  /// The run was asked to stop: no iteration follows.
+  bool stopped() const noexcept;
 
  private:
   DataParallel& parallel_;
@@ -143,15 +145,16 @@ class Consumed {
     decltype(auto) operator*() { return *at_; }
     iterator& operator++() {
       scope_->end_iteration();
+      if (scope_->stopped()) return *this;
       ++at_;
       begin();
       return *this;
     }
-    bool operator==(std::default_sentinel_t) const { return at_ == end_; }
+    bool operator==(std::default_sentinel_t) const { return scope_->stopped() || at_ == end_; }
 
    private:
     void begin() {
-      if (at_ != end_) scope_->begin_iteration();
+      if (at_ != end_ && !scope_->stopped()) scope_->begin_iteration();
     }
     std::unique_ptr<EpochScope> scope_;
     mutable Inner at_;

@@ -104,6 +104,13 @@ class DataParallel {
   };
   [[nodiscard]] NoSync no_sync() { return NoSync(*this); }
 
+  /// After a loop of the program's own, whose ranks may have different numbers of batches (those of batches() do not).
+  /// A rank that has none left takes part in the others' exchanges without a contribution, as zeros of which the
+  /// average counts one a rank, until all are here; then every rank takes model and optimizers from the last one at
+  /// work. Collective. REQUIRES: the ranks exchange as often in each batch. Errors: UsageError within batches() or
+  /// consume().
+  void join();
+
   /// Has `scheduler.step()` done and recorded, so that a restored run has the same learning rates. Call it in place of
   /// step().
   void schedule(torch::optim::LRScheduler& scheduler);
@@ -115,6 +122,10 @@ class DataParallel {
   /// step.
   void at_end_of_epoch(std::function<void(std::int64_t epoch)> f);
   void every(std::int64_t n, std::function<void(std::int64_t step)> f);
+
+  /// Called on every rank, between steps, when the run was asked to stop and batches() or consume() is about to end:
+  /// the place for save(). The ranks have 20 seconds together.
+  void at_stop(std::function<void()> f);
 
   /// Rank 0 writes parameters, buffers, optimizer state, schedulers, the session's own state and the position in the
   /// data to `folder/step-NNNNNNNNNNNN/`; collective. Errors: IoError.

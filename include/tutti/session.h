@@ -36,7 +36,8 @@ class Session {
   /// The ranks of an MPI communicator of the program's own, which is duplicated: `tutti::Session session(comm)` with
   /// <tutti/mpi.h>. REQUIRES: MPI_Init was called, and MPI_Finalize comes after the Session is gone.
   explicit Session(const MpiCommunicator& communicator);
-  /// Waits until every rank is here, then leaves; after an exception it leaves at once and the run ends.
+  /// Waits until every rank is here, then leaves; after an exception it leaves at once and the run ends. A run that was
+  /// asked to stop ends its process here, with exit code 75; not where MPI is the program's own: its main returns 75.
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -50,6 +51,9 @@ class Session {
   /// The GPU of this rank where tutti was built with CUDA and there is one, the CPU otherwise.
   c10::Device device() const;
   std::uint64_t seed() const noexcept;
+  /// The run was asked to stop (TERM or USR1, to any of its processes), and batches() or consume() has ended early on
+  /// every rank: leave out what follows the loop.
+  bool stopping() const noexcept;
   /// "local", "shm", "ps", "gloo", "mpi", "nccl", "shm+ps", "shm+gloo" or "shm+mpi"
   std::string_view exchange() const noexcept;
   /// Shards of the parameter server; 0 where there is none.

@@ -89,16 +89,36 @@ Result<StatusPage> StatusPage::open(int fd) {
   return StatusPage(*std::move(memory));
 }
 
-std::uint64_t& StatusPage::word() const noexcept {
-  return *reinterpret_cast<std::uint64_t*>(memory_.bytes().data());
+std::uint64_t StatusPage::load(Word word) const noexcept {
+  auto* const words = reinterpret_cast<std::uint64_t*>(memory_.bytes().data());
+  return std::atomic_ref(words[word]).load(std::memory_order_relaxed);
+}
+
+void StatusPage::store(Word word, std::uint64_t value) noexcept {
+  auto* const words = reinterpret_cast<std::uint64_t*>(memory_.bytes().data());
+  std::atomic_ref(words[word]).store(value, std::memory_order_relaxed);
 }
 
 void StatusPage::set_step(std::uint64_t step) noexcept {
-  std::atomic_ref(word()).store(step, std::memory_order_relaxed);
+  store(kStep, step);
+}
+std::uint64_t StatusPage::step() const noexcept {
+  return load(kStep);
 }
 
-std::uint64_t StatusPage::step() const noexcept {
-  return std::atomic_ref(word()).load(std::memory_order_relaxed);
+void StatusPage::set_wish(Wish wish) noexcept {
+  store(kWish, static_cast<std::uint64_t>(wish));
+}
+StatusPage::Wish StatusPage::wish() const noexcept {
+  const std::uint64_t word = load(kWish);
+  return word > static_cast<std::uint64_t>(Wish::kEnd) ? Wish::kNone : static_cast<Wish>(word);
+}
+
+void StatusPage::set_listening() noexcept {
+  store(kListening, 1);
+}
+bool StatusPage::listening() const noexcept {
+  return load(kListening) != 0;
 }
 
 }  // namespace tutti

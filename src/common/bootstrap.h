@@ -2,8 +2,8 @@
 // What an agent tells a child at its start, through an inherited descriptor (its number is in TUTTI_FD): who it is,
 // where the coordinator is, the secret, the run's configuration. The descriptor then stays open: its end of file tells
 // the child that its agent is gone. A second descriptor (TUTTI_STATUS_FD) is a page of memory that outlives the child:
-// the step it was at.
-// Thread safety: functions without state; StatusPage is written by one thread and read by any.
+// the step it was at, and what its agent wishes of it.
+// Thread safety: functions without state; each word of a StatusPage is written by one thread and read by any.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,12 @@ Result<Bootstrap> read_bootstrap(int fd);
 /// A page shared between a child and its agent (an anonymous file, so nothing is left behind).
 class StatusPage {
  public:
+  /// The agent's. It cannot get lost, and means nothing to a program that does not ask for it.
+  enum class Wish : std::uint64_t {
+    kNone,
+    kStop,  ///< end your step, save, leave
+    kEnd,   ///< a TERM that comes now is meant at once
+  };
   static Result<StatusPage> create();
   /// Takes the descriptor over. Errors: kBadData when it is no such page.
   static Result<StatusPage> open(int fd);
@@ -59,9 +65,17 @@ class StatusPage {
   void set_step(std::uint64_t step) noexcept;
   std::uint64_t step() const noexcept;
 
+  void set_wish(Wish wish) noexcept;
+  Wish wish() const noexcept;
+  /// The child's: it looks at the wish after every step.
+  void set_listening() noexcept;
+  bool listening() const noexcept;
+
  private:
   explicit StatusPage(SharedMemory memory) : memory_(std::move(memory)) {}
-  std::uint64_t& word() const noexcept;
+  enum Word { kStep, kWish, kListening };
+  std::uint64_t load(Word word) const noexcept;
+  void store(Word word, std::uint64_t value) noexcept;
 
   SharedMemory memory_;
 };

@@ -38,9 +38,11 @@ struct RunConfig {
   std::string transport = "auto";               ///< auto: memory within a host, TCP between hosts; tcp
   int threads = 0;                              ///< intra-op threads of a worker; 0: cores over local ranks
   bool deterministic = true;
-  bool born_in_place = true;      ///< large gradients are allocated in the segment that the ranks of a host share
-  bool keep_freed_memory = true;  ///< the allocator gives large blocks back late: faster on CPU
-  std::string log_dir = "runs";   ///< a folder for each run is made in it
+  bool born_in_place = true;        ///< large gradients are allocated in the segment that the ranks of a host share
+  bool keep_freed_memory = true;    ///< the allocator gives large blocks back late: faster on CPU
+  std::string nan_policy = "skip";  ///< skip, halt, ignore: what a gradient that is not finite leads to
+  int replica_check_every = 100;    ///< steps between comparisons of all ranks' parameters; 0: none
+  std::string log_dir = "runs";     ///< a folder for each run is made in it
   std::string secret_file;
   std::string trace;      ///< where rank 0 writes its events, one JSON object a line
   double progress_s = 1;  ///< seconds between progress lines
@@ -50,8 +52,8 @@ struct RunConfig {
   void serialize(Archive& archive) {
     archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
             timeout_s, replacements, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections,
-            transport, threads, deterministic, born_in_place, keep_freed_memory, log_dir, secret_file, trace,
-            progress_s);
+            transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy, replica_check_every,
+            log_dir, secret_file, trace, progress_s);
   }
 };
 

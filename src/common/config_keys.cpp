@@ -13,6 +13,7 @@ constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 constexpr double kManyProcesses = 65536;
 constexpr double kLargestBlock = 1 << 30;  // what one frame carries
 constexpr double kOneDay = 86400;
+constexpr double kStepsMax = 1e9;
 
 std::string check_exchange(std::string_view value) {
   constexpr std::array<std::string_view, 10> available = {"auto", "local", "shm",    "ps",       "gloo",
@@ -39,6 +40,11 @@ std::string check_transport(std::string_view value) {
 std::string check_launcher(std::string_view value) {
   constexpr std::array<std::string_view, 4> available = {"auto", "local", "mpirun", "slurm"};
   return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, mpirun or slurm";
+}
+
+std::string check_nan_policy(std::string_view value) {
+  constexpr std::array<std::string_view, 3> available = {"skip", "halt", "ignore"};
+  return std::ranges::count(available, value) != 0 ? "" : "expected skip, halt or ignore";
 }
 
 std::string check_ports(std::string_view value) {
@@ -94,6 +100,10 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      &C::born_in_place},
     {"keep_freed_memory", "give large freed blocks back to the system late: faster steps on CPU",
      &C::keep_freed_memory},
+    {"nan_policy", "of gradients that are not finite: skip the step, halt, or ignore", &C::nan_policy, 0, 0,
+     check_nan_policy},
+    {"replica_check_every", "steps between comparisons of all ranks' parameters; 0: none", &C::replica_check_every, 0,
+     kStepsMax},
     {"log_dir", "where each run makes its folder", &C::log_dir},
     {"secret_file", "the job's secret, for networks where the launcher's is not trusted", &C::secret_file},
     {"trace", "where rank 0 writes its events, one JSON object a line; empty: nowhere", &C::trace},

@@ -39,6 +39,7 @@ struct BatchCursor::State {
         ranks(virtual_ranks(parallel, micro_batches)),
         order(samples, static_cast<std::size_t>(per_rank), ranks, parallel.session().seed(),
               options.drop_last() ? LastBatch::kDrop : LastBatch::kWrap) {
+    parallel.session().listen_for_stop();
     if (order.steps_per_epoch() == 0) {
       throw UsageError(fmt::format("{} samples make no batch of {} on each of {} ranks", samples, per_rank, ranks));
     }
@@ -50,11 +51,11 @@ struct BatchCursor::State {
   std::int64_t steps() const { return static_cast<std::int64_t>(order.steps_per_epoch()); }
 
   void finish_step() {
-    worker::DataPosition& at = parallel.position();
+    const worker::DataPosition& at = parallel.position();
     parallel.begin_boundary();
     parallel.session().progress().advance(at.epoch, epochs, at.step + 1, epochs * steps(),
                                           static_cast<std::size_t>(per_rank * ranks));
-    parallel.end_step();
+    parallel.end_step(/*can_rewind=*/true);
     if (at.step_in_epoch == steps()) parallel.end_epoch();
     parallel.end_boundary();
   }
@@ -87,6 +88,7 @@ bool BatchCursor::advance() {
     }
   }
   if (at.epoch >= s.epochs) return false;
+  if (s.micro == 0 && s.parallel.stops()) return false;
   if (std::exchange(s.ordered_epoch, at.epoch) != at.epoch) s.order.begin_epoch(static_cast<std::uint64_t>(at.epoch));
   s.indices = s.order.indices(static_cast<std::size_t>(at.step_in_epoch), s.rank());
   return true;
@@ -109,11 +111,17 @@ bool BatchCursor::ends_step() const noexcept {
   return state_->micro + 1 == state_->micro_batches;
 }
 
-EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {}
+EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {
+  parallel_.impl().session().listen_for_stop();
+}
 
 EpochScope::~EpochScope() {
   // An exception on its way out leaves the position where it was.
-  if (std::uncaught_exceptions() == 0) parallel_.impl().end_epoch();
+  if (std::uncaught_exceptions() == 0 && !stopped()) parallel_.impl().end_epoch();
+}
+
+bool EpochScope::stopped() const noexcept {
+  return parallel_.impl().session().stopping();
 }
 
 void EpochScope::begin_iteration() {
@@ -123,7 +131,8 @@ void EpochScope::begin_iteration() {
 
 void EpochScope::end_iteration() {
   parallel_.impl().end_iteration();
-  parallel_.impl().end_step();
+  parallel_.impl().end_step(/*can_rewind=*/false);
+  parallel_.impl().stops();
 }
 
 ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples)

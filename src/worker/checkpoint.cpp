@@ -36,6 +36,8 @@ void agree_on_step(DataParallelImpl& parallel, const std::string& found) {
 
 void save(DataParallelImpl& parallel, const std::string& folder) {
   SessionImpl& session = parallel.session();
+  parallel.set_checkpoint_folder(folder);
+  if (!parallel.may_save()) return;
   std::string failure;
   if (session.identity().rank == 0) {
     const DataPosition position = position_to_save(parallel);
@@ -50,6 +52,7 @@ void save(DataParallelImpl& parallel, const std::string& folder) {
 
 bool load(DataParallelImpl& parallel, const std::string& folder) {
   SessionImpl& session = parallel.session();
+  parallel.set_checkpoint_folder(folder);
   const auto newest = session.check(newest_checkpoint(folder));
   Checkpoint checkpoint;
   if (newest) checkpoint = session.check(load_checkpoint(*newest));

@@ -17,6 +17,7 @@
 #include "tutti/error.h"
 #include "tutti/version.h"
 #include "worker/checkpoint.h"
+#include "worker/follow_rank.h"
 #include "worker/gradient_buckets.h"
 #include "worker/sharded_order.h"
 
@@ -144,6 +145,8 @@ ParameterTable DataParallelImpl::table() const {
       {"seed", std::to_string(session_.seed())},
       {"exchange", std::string(session_.exchange_name())},
       {"wire_dtype", config.wire_dtype},
+      {"nan_policy", config.nan_policy},
+      {"replica_check_every", std::to_string(config.replica_check_every)},
       {"born_in_place", config.born_in_place ? "true" : "false"},
       {"reduction", options_.sum() ? "sum" : "average"},
       {"bucket_bytes_max", std::to_string(or_configured(options_.bucket_bytes_max(), config.bucket_bytes_max))},
@@ -209,6 +212,11 @@ void DataParallelImpl::make_reducer() {
   options.overlap = options_.overlap();
   options.born_in_place = config.born_in_place;
   if (session_.regrouper() != nullptr) options.regroup = [this] { return session_.regrouper()->run(); };
+  options.nan_policy = nan_policy_of(config.nan_policy);
+  options.asked_to_stop = [this] { return session_.asked_to_stop(); };
+  options.decided = [this](const Outcome& outcome) { session_.decided(outcome); };
+  // Ends with the run's cause, which the guilty rank tells: it does not come here.
+  options.await_cause = [this] { return session_.member()->barrier(session_.deadline()); };
   options.agree_on_order = [this](std::vector<std::uint32_t> measured, Deadline deadline) {
     return agree_on_order(std::move(measured), deadline);
   };
@@ -221,6 +229,21 @@ void DataParallelImpl::reloaded() {
   if (!reducer_) return;
   reducer_->accept_moved_parameters();
   adopt_rank_0();
+}
+
+void DataParallelImpl::join() {
+  if (in_iteration_) throw UsageError("join() within batches() or consume(), which give every rank the same number");
+  if (!reducer_) return;
+  const auto ranks = static_cast<std::size_t>(session_.identity().world_size);
+  while (session_.check(reducer_->take_part(session_.deadline())).done.size() < ranks) {
+  }
+  follow_rank(*this, reducer_->last_at_work());
+}
+
+void DataParallelImpl::set_position(const DataPosition& position) noexcept {
+  if (reducer_ && position.step < position_.step)
+    reducer_->rewind(static_cast<std::uint64_t>(position_.step - position.step));
+  position_ = position;
 }
 
 void DataParallelImpl::set_exchanging(bool exchanging) noexcept {
@@ -268,10 +291,11 @@ void DataParallelImpl::end_epoch() {
   for (const auto& f : at_end_of_epoch_) f(ended);
 }
 
-void DataParallelImpl::end_step() {
+void DataParallelImpl::end_step(bool can_rewind) {
   in_step_ = false;
   ++position_.step;
   ++position_.step_in_epoch;
+  if (is_check_due() && check_replicas(can_rewind)) return;
   for (const auto& [n, f] : every_) {
     if (position_.step % n == 0) f(position_.step);
   }
@@ -325,6 +349,9 @@ std::vector<std::span<const std::byte>> DataParallelImpl::give_state() {
   snapshot.metadata["reducer/plan"] = std::to_string(progress.plan);
   snapshot.metadata["reducer/exchanges"] = std::to_string(progress.exchanges);
   snapshot.metadata["reducer/rounds"] = std::to_string(progress.rounds);
+  snapshot.metadata["reducer/made_again"] = std::to_string(progress.made_again);
+  snapshot.metadata["reducer/skipped"] = std::to_string(progress.skipped_in_a_row);
+  snapshot.metadata["stop"] = session_.stop_agreed() ? "1" : "0";
   given_->header = make_tensor_header(snapshot.entries, snapshot.metadata).value();
   std::vector<std::span<const std::byte>> parts = {std::as_bytes(std::span(given_->header.bytes))};
   for (const std::size_t entry : given_->header.order) parts.push_back(snapshot.entries[entry].bytes);
@@ -344,12 +371,17 @@ Result<> DataParallelImpl::take_state(StateReceiver::State state, const Successi
   TUTTI_TRY(file);
   restore(*this, file->tensors, file->metadata, "the state of a survivor");
   const auto number = [&](const char* key) { return std::stoull(file->metadata.at(key)); };
-  ReducerProgress progress{
-      {}, static_cast<std::uint32_t>(number("reducer/plan")), number("reducer/exchanges"), number("reducer/rounds")};
+  ReducerProgress progress{{},
+                           static_cast<std::uint32_t>(number("reducer/plan")),
+                           number("reducer/exchanges"),
+                           number("reducer/rounds"),
+                           number("reducer/made_again"),
+                           static_cast<int>(number("reducer/skipped"))};
   std::istringstream order(file->metadata.at("reducer/order"));
   for (std::uint32_t parameter = 0; order >> parameter;) progress.order.push_back(parameter);
   TUTTI_TRY(reducer_->open_as(progress, succession, session_.deadline()));
   began_at_boundary_ = number("boundary") != 0;
+  session_.decided({.stop = number("stop") != 0});
   session_.member()->count_from({GatherKey::Kind::kCollective, number("collective/scope"),
                                  static_cast<std::uint32_t>(number("collective/index"))});
   return {};
@@ -358,6 +390,18 @@ Result<> DataParallelImpl::take_state(StateReceiver::State state, const Successi
 void DataParallelImpl::go_on() {
   given_.reset();
   exchange_->go_on();
+}
+
+bool DataParallelImpl::stops() {
+  if (session_.stopping()) return true;
+  if (!session_.stop_agreed()) return false;
+  session_.set_stopping();
+  if (session_.identity().rank == 0) {
+    session_.logger().warning("asked to stop: step {} was the last{}", position_.step - 1,
+                              at_stop_.empty() ? ", and the program saves nothing" : "");
+  }
+  for (const auto& f : at_stop_) f();
+  return true;
 }
 
 Schedule& DataParallelImpl::schedule_of(void* scheduler, const char* what) {
@@ -414,6 +458,9 @@ void DataParallel::step(torch::optim::ReduceLROnPlateauScheduler& scheduler, flo
 void DataParallel::at_end_of_epoch(std::function<void(std::int64_t)> f) {
   impl_->at_end_of_epoch(std::move(f));
 }
+void DataParallel::at_stop(std::function<void()> f) {
+  impl_->at_stop(std::move(f));
+}
 void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) {
   impl_->every(n, std::move(f));
 }
@@ -426,6 +473,9 @@ bool DataParallel::load(const std::string& folder) {
 }
 void DataParallel::reloaded() {
   impl_->reloaded();
+}
+void DataParallel::join() {
+  impl_->join();
 }
 
 StateView DataParallel::state() const {

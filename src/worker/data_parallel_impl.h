@@ -17,6 +17,7 @@
 #include "worker/exchange.h"
 #include "worker/parameter_table.h"
 #include "worker/reducer.h"
+#include "worker/replica_check.h"
 #include "worker/session_impl.h"
 #include "worker/snapshot.h"
 
@@ -50,8 +51,11 @@ class DataParallelImpl final : private Participant {
 
   SessionImpl& session() noexcept { return session_; }
   const std::vector<torch::optim::Optimizer*>& optimizers() const noexcept { return optimizers_; }
+  const DataParallelOptions& options() const noexcept { return options_; }
   StateView state() const { return StateView(module_, optimizers_); }
-  DataPosition& position() noexcept { return position_; }
+  const DataPosition& position() const noexcept { return position_; }
+  /// Of a checkpoint. Exchanges that are made again are new ones to the others.
+  void set_position(const DataPosition& position) noexcept;
   /// An iteration that the loop is still in counts as done: what it changed is in the state.
   std::int64_t steps_done() const noexcept { return position_.step + (in_iteration_ ? 1 : 0); }
 
@@ -65,8 +69,9 @@ class DataParallelImpl final : private Participant {
   /// Throws UsageError where no gradient was exchanged though one should have been.
   void end_iteration();
   bool in_iteration() const noexcept { return in_iteration_; }
-  /// An optimizer step is done, an epoch is: the position moves on, and what the program asked for is called.
-  void end_step();
+  /// An optimizer step is done, an epoch is: the position moves on, and what the program asked for is called. A loop
+  /// that can be rewound finds itself at a checkpoint's position where the ranks' parameters had come to differ.
+  void end_step(bool can_rewind);
   void end_epoch();
 
   // --- a loop over batches(), which a newcomer can enter in the middle
@@ -75,13 +80,23 @@ class DataParallelImpl final : private Participant {
   /// What follows a step is begun, is over.
   void begin_boundary();
   void end_boundary() noexcept;
+  /// Between steps: whether the run stops here, on every rank. What the program asked for is then called, once.
+  bool stops();
 
   Schedule& schedule_of(void* scheduler, const char* what);
   std::vector<Schedule>& schedules() noexcept { return schedules_; }
   void at_end_of_epoch(std::function<void(std::int64_t)> f) { at_end_of_epoch_.push_back(std::move(f)); }
+  void at_stop(std::function<void()> f) { at_stop_.push_back(std::move(f)); }
   void every(std::int64_t n, std::function<void(std::int64_t)> f) { every_.emplace_back(n, std::move(f)); }
 
   void reloaded();
+  void join();
+
+  // --- the comparison of all ranks' parameters
+  /// Where checkpoints were last written or read: what a rank that differs makes all go back to.
+  void set_checkpoint_folder(const std::string& folder) { checkpoint_folder_ = folder; }
+  /// Collective. A checkpoint is to hold what all ranks agree on; false: the step's end will deal with it.
+  bool may_save();
 
  private:
   std::optional<std::string> cannot_go_on() const override;
@@ -93,6 +108,12 @@ class DataParallelImpl final : private Participant {
   bool is_newcomer() const;
   void part() noexcept;
   void remember_start();
+  std::uint32_t replica_hash() const;
+  std::vector<std::string> gather_hashes();
+  bool is_check_due() const noexcept;
+  /// Collective. Goes back to the checkpoint (true), or raises, where the ranks differ.
+  bool check_replicas(bool can_rewind);
+  [[noreturn]] void halt_by_replicas(const ReplicaVerdict& verdict, const std::string& what);
 
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
@@ -113,6 +134,8 @@ class DataParallelImpl final : private Participant {
   std::unique_ptr<Reducer> reducer_;  // null where nothing is exchanged
   std::vector<NamedTensor> frozen_;
   DataPosition position_;
+  std::string checkpoint_folder_;
+  bool replicas_differ_ = false;  // found while saving
   bool in_iteration_ = false;
   bool in_step_ = false;  // from its first iteration until it is over: it may have several
   bool in_loop_ = false, in_boundary_ = false;
@@ -129,6 +152,7 @@ class DataParallelImpl final : private Participant {
   std::uint64_t exchanges_before_ = 0;
   std::vector<Schedule> schedules_;
   std::vector<std::function<void(std::int64_t)>> at_end_of_epoch_;
+  std::vector<std::function<void()>> at_stop_;
   std::vector<std::pair<std::int64_t, std::function<void(std::int64_t)>>> every_;
 };
 

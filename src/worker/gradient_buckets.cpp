@@ -150,4 +150,15 @@ void BufferBuckets::scatter() {
   }
 }
 
+void BufferBuckets::keep() {
+  const at::NoGradGuard no_grad;
+  kept_.clear();
+  for (const Place& place : places_) kept_.push_back(place.buffer.clone());
+}
+
+void BufferBuckets::restore() {
+  const at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < kept_.size(); ++i) places_[i].buffer.variable_data().copy_(kept_[i]);
+}
+
 }  // namespace tutti::worker

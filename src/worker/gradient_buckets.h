@@ -66,6 +66,9 @@ class BufferBuckets {
   void gather();
   /// Flat copies to model, without telling autograd: a graph that saved a buffer is still to be walked.
   void scatter();
+  /// Keeps the model's present ones; gives them back to the model.
+  void keep();
+  void restore();
 
  private:
   struct Place {
@@ -75,6 +78,7 @@ class BufferBuckets {
   };
   std::vector<Place> places_;
   std::vector<at::Tensor> flat_;
+  std::vector<at::Tensor> kept_;  ///< by place
 };
 
 }  // namespace tutti::worker

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/reducer.h"
 
+#include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "ps/finite.h"
 #include "tutti/error.h"
 #include "worker/backward_scope.h"
 
@@ -53,7 +56,8 @@ Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> b
       events_(events),
       clock_(clock),
       log_(std::move(log)),
-      buffers_(tensors_of(buffers)) {
+      buffers_(tensors_of(buffers)),
+      nan_guard_(options_.nan_policy) {
   for (auto& [name, tensor] : parameters) {
     parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), 0, std::nullopt, false, false});
   }
@@ -84,15 +88,21 @@ void Reducer::remove_hooks() noexcept {
 }
 
 Result<> Reducer::open(Deadline deadline) {
+  buffers_.keep();
   return lay_out(reverse_order(parameters_.size()), deadline);
 }
 
 ExchangePlan Reducer::describe(const std::vector<Bucket>& buckets) const {
   ExchangePlan plan{options_.object, plans_, {}, {}};
   for (const Bucket& bucket : buckets) plan.buckets.push_back({bucket.dtype, options_.reduction, bucket.elements});
-  plan.buckets.push_back({DType::kFloat32, Reduction::kSum, parameters_.size()});
+  plan.buckets.push_back({kVoteDType, Reduction::kSum, parameters_.size() + votes_in(options_.world_size)});
   for (std::size_t b = 0; b < buffers_.size(); ++b) plan.buckets.push_back(buffers_.spec(b));
   return plan;
+}
+
+ReducerProgress Reducer::progress() const {
+  return {
+      order_, plans_ - 1, exchanges_, exchanges_ - exchanges_before_plan_, made_again_, nan_guard_.skipped_in_a_row()};
 }
 
 Result<> Reducer::open_as(const ReducerProgress& progress, const Succession& succession, Deadline deadline) {
@@ -100,6 +110,8 @@ Result<> Reducer::open_as(const ReducerProgress& progress, const Succession& suc
   TUTTI_TRY(lay_out(progress.order, deadline));
   exchanges_ = progress.exchanges;
   exchanges_before_plan_ = progress.exchanges - progress.rounds;
+  made_again_ = progress.made_again;
+  nan_guard_.go_on_after(progress.skipped_in_a_row);
   exchange_.take_over(progress.rounds, succession);
   return {};
 }
@@ -120,7 +132,8 @@ Result<> Reducer::lay_out(std::vector<std::uint32_t> ready_order, Deadline deadl
   auto laid_out = std::make_unique<GradientBuckets>(std::move(buckets), tensors_, std::span(*places).first(count));
   if (buckets_) move_gradients(*laid_out);
   buckets_ = std::move(laid_out);
-  presence_ = flat_tensor(parameters_.size(), at::kFloat, (*places)[count]);
+  presence_ =
+      flat_tensor(parameters_.size() + votes_in(options_.world_size), scalar_type_of(kVoteDType), (*places)[count]);
   buffers_.move_to(std::span(*places).subspan(count + 1));
   for (std::size_t b = 0; b < count; ++b) plan.memory.push_back(buckets_->memory(b));
   plan.memory.push_back(static_cast<std::byte*>(presence_.mutable_data_ptr()));
@@ -201,7 +214,8 @@ Result<> Reducer::lay_out_anew(Deadline deadline) {
 
 void Reducer::begin_step(std::uint64_t step) noexcept {
   stepped_by_iteration_ = true;
-  id_ = {step, 0};
+  id_ = {step + made_again_, 0};
+  keep_buffers();
 }
 
 void Reducer::accept_moved_parameters() {
@@ -255,9 +269,34 @@ void Reducer::put_into_bucket(std::size_t p) {
     gradient = buckets_->gradient(p);
   }
   tell_where(p, gradient);
+  look_for_nan(p);
   presence()[p] = 1;
   if (std::exchange(parameter.ready, true)) return;
   if (--missing_[parameter.bucket] == 0) record(EventKind::kBucketReady, parameter.bucket);
+}
+
+// While the bytes are still in the cache.
+void Reducer::look_for_nan(std::size_t p) {
+  if (!nan_guard_.looks() || not_finite_) return;
+  const at::Tensor& gradient = tensors_[p].grad();
+  const auto number = static_cast<std::uint32_t>(p);
+  if (!gradient.is_cpu()) {
+    checked_.emplace_back(number, at::isfinite(gradient).all());
+    return;
+  }
+  const auto* bytes = static_cast<const std::byte*>(gradient.const_data_ptr());
+  if (!ps::all_finite(planned_[p].dtype, bytes, planned_[p].elements)) not_finite_ = number;
+}
+
+std::optional<std::uint32_t> Reducer::first_not_finite() {
+  std::vector<at::Tensor> flags;
+  for (const auto& [parameter, finite] : checked_) flags.push_back(finite);
+  if (flags.empty()) return not_finite_;
+  const at::Tensor finite = at::stack(flags).cpu();
+  for (std::size_t i = 0; i < checked_.size(); ++i) {
+    if (!finite.const_data_ptr<bool>()[i]) return checked_[i].first;
+  }
+  return std::nullopt;
 }
 
 void Reducer::start_ready_buckets() {
@@ -311,8 +350,10 @@ Result<> Reducer::finish(Deadline deadline) {
   record(EventKind::kBackwardLastHook);
   collect_the_rest();
   buffers_.gather();
+  cast({.stop = options_.asked_to_stop && options_.asked_to_stop(), .done = done_, .not_finite = first_not_finite()},
+       options_.rank, votes());
   TUTTI_TRY(exchange_all(deadline));
-  adopt_results();
+  TUTTI_TRY(decide());
   record(EventKind::kExchangeDone, 0, buckets_->bytes());
   ++exchanges_;
   if (stepped_by_iteration_)
@@ -324,7 +365,74 @@ Result<> Reducer::finish(Deadline deadline) {
   return {};
 }
 
+Result<> Reducer::decide() {
+  outcome_ = count(votes());
+  const auto ranks = static_cast<std::size_t>(options_.world_size);
+  for (int rank = 0; outcome_.done.size() < ranks; ++rank) {
+    last_at_work_ = rank;
+    if (!std::ranges::binary_search(outcome_.done, rank)) break;
+  }
+  if (options_.decided) options_.decided(outcome_);
+  switch (nan_guard_.judge(outcome_)) {
+    case NanGuard::Decision::kHalt:
+      if (options_.await_cause && outcome_.not_finite.front().rank != options_.rank) TUTTI_TRY(options_.await_cause());
+      return halted();
+    case NanGuard::Decision::kSkip:
+      leave_step_out();
+      break;
+    case NanGuard::Decision::kTake:
+      adopt_results();
+  }
+  buffers_kept_ = false;
+  if (!stepped_by_iteration_) keep_buffers();
+  return {};
+}
+
+std::string Reducer::describe(const Outcome::NotFinite& found) const {
+  const std::string name =
+      found.parameter < parameters_.size() ? parameters_[found.parameter].name : std::to_string(found.parameter);
+  return fmt::format("rank {}'s gradient of parameter \"{}\" is not finite", found.rank, name);
+}
+
+// Told by rank 0, whose words the user sees, and where it happened.
+void Reducer::leave_step_out() {
+  drop_gradients();
+  buffers_.restore();
+  for (const Outcome::NotFinite& found : outcome_.not_finite) {
+    if (options_.rank != 0 && options_.rank != found.rank) continue;
+    log_.warning("{}: step {} is left out on all ranks: {}", options_.name, step(), describe(found));
+  }
+}
+
+Failure Reducer::halted() const {
+  const char* const why = options_.nan_policy == NanPolicy::kHalt ? "" : " in the third step in a row";
+  return fail(Errc::kBadData,
+              fmt::format("{}: step {}: {}{}", options_.name, step(), describe(outcome_.not_finite.front()), why));
+}
+
+void Reducer::drop_gradients() noexcept {
+  for (const at::Tensor& tensor : tensors_) tensor.mutable_grad().reset();
+}
+
+void Reducer::keep_buffers() {
+  if (!nan_guard_.looks() || std::exchange(buffers_kept_, true)) return;
+  buffers_.keep();
+}
+
+Result<Outcome> Reducer::take_part(Deadline deadline) {
+  drop_gradients();
+  done_ = true;
+  const Result<> finished = finish(deadline);
+  done_ = false;
+  TUTTI_TRY(finished);
+  drop_gradients();
+  return outcome_;
+}
+
 void Reducer::adopt_results() {
+  // A rank 0 without data has buffers of its last step for those that are still at work.
+  if (!std::ranges::binary_search(outcome_.done, 0)) buffers_.scatter();
+  if (done_) return;
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     Parameter& parameter = parameters_[p];
     at::Tensor& gradient = parameter.tensor.mutable_grad();
@@ -336,11 +444,10 @@ void Reducer::adopt_results() {
       if (!std::exchange(parameter.told_missing, true)) {
         log_.warning(
             "{}: parameter \"{}\" got no gradient on rank {} at step {}, but on another rank: it counts as zeros",
-            options_.name, parameter.name, options_.rank, id_.step);
+            options_.name, parameter.name, options_.rank, step());
       }
     }
   }
-  buffers_.scatter();
 }
 
 bool Reducer::reset() noexcept {
@@ -353,11 +460,13 @@ bool Reducer::reset() noexcept {
   if (births_) births_->close();
   measured_.clear();
   failure_.reset();
+  not_finite_.reset();
+  checked_.clear();
   return part_was_sent;
 }
 
 void Reducer::record(EventKind kind, std::uint32_t bucket, std::uint64_t bytes) const noexcept {
-  events_.record({clock_.now(), kind, options_.rank, 0, id_.step, options_.object, bucket, bytes});
+  events_.record({clock_.now(), kind, options_.rank, 0, step(), options_.object, bucket, bytes});
 }
 
 }  // namespace tutti::worker

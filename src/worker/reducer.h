@@ -8,9 +8,10 @@
 // by the order in which rank 0 saw the gradients come.
 //
 // A parameter without a gradient on this rank contributes -0.0, the one number that changes no sum, not even in the
-// sign of a zero. Which parameters had a gradient anywhere travels as one more bucket of one number each; one that
-// nobody had stays undefined. Thread safety: the thread that calls backward; another one inside at the same time is an
-// error.
+// sign of a zero. Which parameters had a gradient anywhere travels as one more bucket of one number each, and with them
+// what the ranks decide together (step_votes.h); a parameter whose gradient nobody had stays undefined. A gradient that
+// is not finite on one rank makes all gradients undefined on all, which an optimizer leaves alone. Thread safety: the
+// thread that calls backward; another one inside at the same time is an error.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +20,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/event.h"
@@ -29,6 +32,7 @@
 #include "worker/exchange.h"
 #include "worker/gradient_buckets.h"
 #include "worker/segment_allocator.h"
+#include "worker/step_votes.h"
 
 namespace tutti::worker {
 
@@ -48,6 +52,10 @@ struct ReducerOptions {
   AgreeOnOrder agree_on_order;  ///< null: the buckets stay as they are
   /// Answers a kSuperseded of the exchange: when it succeeds, what was started goes on. Null: that is the end.
   std::function<Result<>()> regroup;
+  NanPolicy nan_policy = NanPolicy::kSkip;
+  std::function<bool()> asked_to_stop;          ///< this rank; null: never
+  std::function<void(const Outcome&)> decided;  ///< told at the end of each exchange; null: nobody
+  std::function<Result<>()> await_cause;        ///< before this rank tells of another's fault; null: it does not wait
 };
 
 /// How far a reducer is, for one that takes a lost one's place.
@@ -56,6 +64,8 @@ struct ReducerProgress {
   std::uint32_t plan = 0;            ///< its number
   std::uint64_t exchanges = 0;       ///< finished
   std::uint64_t rounds = 0;          ///< of them, with this plan
+  std::uint64_t made_again = 0;      ///< steps, after the program went back to a checkpoint
+  int skipped_in_a_row = 0;          ///< steps with gradients that were not finite
 };
 
 /// A tensor of the model, by its dotted name.
@@ -79,7 +89,7 @@ class Reducer {
   Result<> open(Deadline deadline);
   /// The same in place of a lost rank: what open() and the exchanges so far have made of the buckets.
   Result<> open_as(const ReducerProgress& progress, const Succession& succession, Deadline deadline);
-  ReducerProgress progress() const { return {order_, plans_ - 1, exchanges_, exchanges_ - exchanges_before_plan_}; }
+  ReducerProgress progress() const;
   /// The buckets are laid out for good.
   bool is_settled() const noexcept { return exchanges_ > 0; }
   /// Whether backwards exchange (no_sync: false).
@@ -87,11 +97,18 @@ class Reducer {
   bool exchanging() const noexcept { return exchanging_; }
   /// The step that the next exchange belongs to; exchanges within it are counted from 0.
   void begin_step(std::uint64_t step) noexcept;
+  /// The next step is one that was made already, `steps` ago: its exchanges are new ones all the same.
+  void rewind(std::uint64_t steps) noexcept { made_again_ += steps; }
   std::uint64_t exchanges() const noexcept { return exchanges_; }
   std::uint32_t object() const noexcept { return options_.object; }
   /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
   void accept_moved_parameters();
   std::uint64_t gradient_bytes() const noexcept { return buckets_ ? buckets_->bytes() : 0; }
+
+  /// An exchange of the others in which this rank has no part: it contributes nothing and says that it is done.
+  Result<Outcome> take_part(Deadline deadline);
+  /// The rank whose state is the newest when all are done: the first that was not in the exchange before.
+  int last_at_work() const noexcept { return last_at_work_; }
 
   // --- called by the hooks and the scope
   void on_gradient(std::size_t parameter);
@@ -133,8 +150,19 @@ class Reducer {
   void collect_the_rest();
   Result<> exchange_all(Deadline deadline);
   std::uint32_t bucket_count() const;
+  /// After the exchange: what all said is done.
+  Result<> decide();
   void adopt_results();
-  float* presence() const { return static_cast<float*>(presence_.mutable_data_ptr()); }
+  void leave_step_out();
+  Failure halted() const;
+  std::string describe(const Outcome::NotFinite& found) const;
+  void drop_gradients() noexcept;
+  void look_for_nan(std::size_t parameter);
+  std::optional<std::uint32_t> first_not_finite();
+  void keep_buffers();
+  double* presence() const { return static_cast<double*>(presence_.mutable_data_ptr()); }
+  std::span<double> votes() const { return {presence() + parameters_.size(), votes_in(options_.world_size)}; }
+  std::uint64_t step() const noexcept { return id_.step - made_again_; }
   void record(EventKind kind, std::uint32_t bucket = 0, std::uint64_t bytes = 0) const noexcept;
 
   // constant after construction
@@ -154,7 +182,7 @@ class Reducer {
   std::uint64_t exchanges_before_plan_ = 0;
   std::unique_ptr<GradientBuckets> buckets_;
   BufferBuckets buffers_;
-  at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; its own bucket
+  at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; then the votes
   std::shared_ptr<Birthplaces> births_;  ///< null: gradients are copied into their buckets
   std::unique_ptr<AllocateIn> allocates_;
   std::vector<std::uint32_t> missing_;   ///< by bucket: entries not yet in it
@@ -162,9 +190,17 @@ class Reducer {
   std::uint32_t next_to_start_ = 0;
   bool active_ = false;  ///< between the first hook of an exchanging backward and its end
   bool exchanging_ = true;
-  ExchangeId id_;
+  ExchangeId id_;                 ///< ascends
+  std::uint64_t made_again_ = 0;  ///< steps, by which the exchange's is ahead of the program's
   bool stepped_by_iteration_ = false;
   std::uint64_t exchanges_ = 0;
+  NanGuard nan_guard_;
+  std::optional<std::uint32_t> not_finite_;                    ///< the first parameter of this backward, on CPU
+  std::vector<std::pair<std::uint32_t, at::Tensor>> checked_;  ///< on a GPU: whether it is finite, once it is known
+  bool buffers_kept_ = false;                                  ///< those of this iteration's start
+  bool done_ = false;                                          ///< this rank has no more data
+  Outcome outcome_;                                            ///< of the last exchange
+  int last_at_work_ = 0;
   std::optional<Failure> failure_;  ///< of a start inside a hook; told at the end of backward
 };
 

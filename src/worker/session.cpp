@@ -23,6 +23,8 @@
 namespace tutti {
 namespace {
 
+constexpr int kStoppedExit = 75;  // "try again", as schedulers read it
+
 // std::terminate's handler has no argument, so the Session that an uncaught error is told through stands here.
 std::atomic<worker::SessionImpl*> live_session = nullptr;
 std::terminate_handler earlier_handler = nullptr;
@@ -111,7 +113,11 @@ Session::Session(const MpiCommunicator& communicator) : impl_(begin(world_over(c
 
 Session::~Session() {
   live_session = nullptr;
+  const bool stopped = impl_->ends_stopped();
   impl_.reset();
+  if (!stopped) return;
+  std::fflush(nullptr);
+  ::_exit(kStoppedExit);
 }
 
 int Session::rank() const noexcept {
@@ -128,6 +134,9 @@ std::string Session::name() const {
 }
 std::uint64_t Session::seed() const noexcept {
   return impl_->seed();
+}
+bool Session::stopping() const noexcept {
+  return impl_->stopping();
 }
 std::string_view Session::exchange() const noexcept {
   return impl_->exchange_name();

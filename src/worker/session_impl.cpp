@@ -41,6 +41,7 @@ Progress::Print print_to_stdout() {
 
 SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const TorchSettings& torch)
     : torch_(torch),
+      owns_process_(mpi == nullptr),
       log_(Logger::to_stderr("tutti")),
       meeting_(meet_or_raise(environment, std::move(mpi), clock_, log_)),
       exceptions_at_start_(std::uncaught_exceptions()),
@@ -161,6 +162,16 @@ void SessionImpl::begin_iteration(std::uint64_t step, int rank) {
 
 void SessionImpl::end_iteration() {
   events().record({clock_.now(), EventKind::kIterationEnd, identity().rank, 0, step_, 0, 0, 0});
+}
+
+void SessionImpl::listen_for_stop() {
+  if (stop_signals_) return;
+  stop_signals_.emplace(meeting_.status ? &*meeting_.status : nullptr);
+  if (meeting_.status) meeting_.status->set_listening();
+}
+
+bool SessionImpl::ends_stopped() const noexcept {
+  return stopping_ && owns_process_ && std::uncaught_exceptions() == exceptions_at_start_;
 }
 
 void SessionImpl::raise(const Failure& failure) {

@@ -16,12 +16,14 @@
 #include "common/clock.h"
 #include "common/event.h"
 #include "common/log.h"
+#include "common/stop_signals.h"
 #include "common/trace_file.h"
 #include "worker/backward_scope.h"
 #include "worker/exchange.h"
 #include "worker/progress.h"
 #include "worker/regroup.h"
 #include "worker/rendezvous.h"
+#include "worker/step_votes.h"
 
 namespace tutti::ps {
 class Client;
@@ -93,6 +95,19 @@ class SessionImpl {
   Progress& progress() noexcept { return progress_; }
   std::vector<UserState>& user_states() noexcept { return user_states_; }
 
+  // --- being asked to stop
+  /// Signals and the agent's wish are heard from here on. Idempotent.
+  void listen_for_stop();
+  bool asked_to_stop() const noexcept { return stop_signals_ && stop_signals_->asked(); }
+  /// All ranks have read this at the end of the same exchange.
+  void decided(const Outcome& outcome) noexcept { stop_agreed_ = stop_agreed_ || outcome.stop; }
+  /// Whether the iteration that has ended is the last one, on every rank.
+  bool stop_agreed() const noexcept { return exchanges() ? stop_agreed_ : asked_to_stop(); }
+  void set_stopping() noexcept { stopping_ = true; }
+  bool stopping() const noexcept { return stopping_; }
+  /// After the run was left: the process is to end with the code that asks for another run.
+  bool ends_stopped() const noexcept;
+
   // --- failures
   /// Tells the coordinator where the failure is this rank's own, then throws its public exception.
   [[noreturn]] void raise(const Failure& failure);
@@ -118,6 +133,7 @@ class SessionImpl {
   void leave() noexcept;
 
   const TorchSettings torch_;
+  const bool owns_process_;  ///< not where MPI is the program's own
   const SteadyClock clock_;
   Logger log_;
   Rendezvous meeting_;
@@ -133,6 +149,8 @@ class SessionImpl {
   std::uint32_t objects_ = 0;
   std::uint64_t step_ = 0;
   std::uint64_t exchange_count_ = 0;
+  std::optional<StopSignals> stop_signals_;
+  bool stop_agreed_ = false, stopping_ = false;
 
   std::mutex mutex_;
   std::vector<Exchange*> attended_;  // guarded by mutex_

@@ -5,8 +5,10 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 #include <sstream>
 
 #include "tutti/error.h"
@@ -110,13 +112,20 @@ void restore_user_states(DataParallelImpl& parallel, std::span<const NamedBytes>
 }
 
 /// Before the optimizer's state: a scheduler's step sets learning rates, and those of the snapshot are to stand at the
-/// end.
+/// end. Steps that were made already stay; more of them than the snapshot has cannot be taken back.
 void replay_schedules(DataParallelImpl& parallel, const Metadata& metadata, const std::string& source) {
   for (std::size_t i = 0; i < parallel.schedules().size(); ++i) {
     const auto found = metadata.find(fmt::format("schedule/{}", i));
     if (found == metadata.end()) throw MismatchError(fmt::format("{} holds no schedule {}", source, i));
+    Schedule& schedule = parallel.schedules()[i];
     std::istringstream in(found->second);
-    for (float metric = 0; in >> metric;) parallel.schedules()[i].advance(metric);
+    const std::vector<float> metrics{std::istream_iterator<float>(in), {}};
+    const std::size_t made = schedule.metrics.size();
+    if (made > metrics.size() || !std::equal(schedule.metrics.begin(), schedule.metrics.end(), metrics.begin())) {
+      throw DataError(fmt::format("{}: schedule {} has made {} steps, {} are kept: a scheduler cannot go back", source,
+                                  i, made, metrics.size()));
+    }
+    for (std::size_t step = made; step < metrics.size(); ++step) schedule.advance(metrics[step]);
   }
 }
 
@@ -140,9 +149,9 @@ void restore(DataParallelImpl& parallel, std::span<const NamedBytes> entries, co
   replay_schedules(parallel, metadata, source);
   restore_tensors(parallel, entries, metadata);
   restore_user_states(parallel, entries, source);
-  parallel.position() = {integer(metadata, "position/epoch", source),
+  parallel.set_position({integer(metadata, "position/epoch", source),
                          integer(metadata, "position/step_in_epoch", source),
-                         integer(metadata, "position/step", source)};
+                         integer(metadata, "position/step", source)});
 }
 
 // Runs at every step: the copies' memory is kept from one to the next, and nothing is printed.

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "common/bounded_archive.h"
-#include "worker/outcome.h"
+#include "worker/completion.h"
 
 namespace tutti::worker {
 namespace {
@@ -90,7 +90,7 @@ struct StateDonor::Impl final : FrameSink {
                     std::span<std::byte>) override {
     if (header.type != FrameType::kStateTaken) return fail(Errc::kProtocol, "a newcomer sent a frame it never sends");
     std::erase(missing, from.peer().rank);
-    if (missing.empty()) outcome.set({});
+    if (missing.empty()) completion.set({});
     return {};
   }
   void on_closed(Connection& connection, const Failure&) override {
@@ -116,7 +116,7 @@ struct StateDonor::Impl final : FrameSink {
   std::map<Connection*, std::shared_ptr<Connection>> peers;
   Endpoint endpoint;
   bool ending = false;
-  Outcome outcome;
+  Completion completion;
   std::promise<void> gone;
 };
 
@@ -144,11 +144,11 @@ Endpoint StateDonor::endpoint() const {
 }
 
 Result<> StateDonor::wait(Deadline deadline) {
-  return impl_->outcome.wait(deadline, "a newcomer has not taken its state in time");
+  return impl_->completion.wait(deadline, "a newcomer has not taken its state in time");
 }
 
 void StateDonor::interrupt() {
-  impl_->outcome.set(interrupted());
+  impl_->completion.set(interrupted());
 }
 
 struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl> {
@@ -166,7 +166,7 @@ struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl>
 
   void attach(Result<std::shared_ptr<Connection>> connected) {
     if (!connected) {
-      outcome.set(std::move(connected).error().wrap("the survivor that has the state cannot be reached"));
+      completion.set(std::move(connected).error().wrap("the survivor that has the state cannot be reached"));
     } else if (!ending) {
       connection = std::move(*connected);
       connection->start(*this);
@@ -200,13 +200,13 @@ struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl>
     received += payload.size();
     if (received == state.size) {
       from.send(header_of(FrameType::kStateTaken, credentials), {});
-      outcome.set({});
+      completion.set({});
     }
     return {};
   }
 
   void on_closed(Connection&, const Failure& why) override {
-    outcome.set(Failure(why).wrap("the survivor that has the state was lost"));
+    completion.set(Failure(why).wrap("the survivor that has the state was lost"));
     connection.reset();
     if (ending) gone.set_value();
   }
@@ -224,7 +224,7 @@ struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl>
   State state;
   std::size_t received = 0;
   bool connecting = false, ending = false;
-  Outcome outcome;
+  Completion completion;
   std::promise<void> gone;
 };
 
@@ -244,12 +244,12 @@ StateReceiver::~StateReceiver() {
 }
 
 Result<StateReceiver::State> StateReceiver::wait(Deadline deadline) {
-  TUTTI_TRY(impl_->outcome.wait(deadline, "the state of a survivor has not arrived in time"));
+  TUTTI_TRY(impl_->completion.wait(deadline, "the state of a survivor has not arrived in time"));
   return impl_->loop.run([this] { return std::move(impl_->state); });
 }
 
 void StateReceiver::interrupt() {
-  impl_->outcome.set(interrupted());
+  impl_->completion.set(interrupted());
 }
 
 }  // namespace tutti::worker

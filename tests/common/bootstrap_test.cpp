@@ -123,6 +123,21 @@ TEST(StatusPage, ShowsTheChildsStepToItsAgent) {
   EXPECT_EQ(agents->step(), 37u);
 }
 
+TEST(StatusPage, ShowsTheAgentsWishToAChildThatListens) {
+  auto agents = StatusPage::create();
+  ASSERT_TRUE(agents);
+  auto childs = StatusPage::open(::dup(agents->fd()));
+  ASSERT_TRUE(childs);
+  EXPECT_FALSE(agents->listening());
+  EXPECT_EQ(childs->wish(), StatusPage::Wish::kNone);
+  childs->set_step(3);
+  childs->set_listening();
+  agents->set_wish(StatusPage::Wish::kStop);
+  EXPECT_TRUE(agents->listening());
+  EXPECT_EQ(agents->step(), 3u);
+  EXPECT_EQ(childs->wish(), StatusPage::Wish::kStop);
+}
+
 TEST(StatusPage, RefusesADescriptorOfAnotherKind) {
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe(ends.data()), 0);

@@ -55,6 +55,13 @@ TEST_F(Config, ReadsEveryKindOfValueFromAFile) {
   EXPECT_EQ(config.ports, "5000-5100");
 }
 
+TEST_F(Config, KnowsThreeWaysToTakeANan) {
+  EXPECT_EQ(loaded("nan_policy = 'halt'\n").nan_policy, "halt");
+  EXPECT_THAT(refused("nan_policy = 'hope'\n"), HasSubstr("expected skip, halt or ignore"));
+  EXPECT_EQ(loaded("replica_check_every = 0\n").replica_check_every, 0);
+  EXPECT_THAT(refused("replica_check_every = -1\n"), HasSubstr("replica_check_every"));
+}
+
 TEST_F(Config, KnowsTwoTransports) {
   EXPECT_EQ(loaded("transport = 'tcp'\nconnections = 4\n").transport, "tcp");
   EXPECT_THAT(refused("transport = 'rdma'\n"), HasSubstr("expected auto or tcp"));

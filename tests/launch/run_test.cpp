@@ -27,10 +27,10 @@ constexpr auto kGone = std::chrono::seconds(5);
 
 using Words = std::vector<std::string>;
 
-/// `tutti run launcher=... workers=2 ... -- program`
+/// `tutti run launcher=... workers=2 ... -- program`; a loss ends the run.
 RunTutti::Options two_workers(const std::string& launcher, const Words& program,
                               const Words& keys = {"exchange=gloo"}) {
-  Words arguments = {"run", "launcher=" + launcher, "workers=2"};
+  Words arguments = {"run", "launcher=" + launcher, "workers=2", "replacements=0"};
   arguments.insert(arguments.end(), keys.begin(), keys.end());
   arguments.push_back("--");
   arguments.insert(arguments.end(), program.begin(), program.end());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process that dies ends the run within two seconds with one line, and nothing of the run is left. The moments of
+// Where no process is replaced, one that dies ends the run within two seconds with one line, and nothing of the run is
+// left. The moments of
 // death are drawn over the whole life of the run, from a seed that is printed.
 #include <gmock/gmock.h>
 
@@ -24,8 +25,8 @@ constexpr milliseconds kGone{3000};        // and until nothing is left
 
 /// Runs on which to place moments: two agents under mpirun, two workers, two shards, 20 steps of at least 40 ms.
 RunTutti::Options victim() {
-  return {.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "--", exacting(), "--hold-ms",
-                        "40"},
+  return {.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "replacements=0", "--", exacting(),
+                        "--hold-ms", "40"},
           .environment = one_thread()};
 }
 
@@ -71,7 +72,7 @@ TEST(Death, AtAnyMomentEndsTheRunAndLeavesNothing) {
 
 TEST(Death, OfAWorkerIsOneLineWithRankHostSignalAndStep) {
   for (const Strings& exchange : {Strings{"exchange=ps", "shards=2"}, Strings{"exchange=shm"}}) {
-    RunTutti run(managed(2, exchange, {"--kill-at", "7"}));
+    RunTutti run(managed(2, exchange + Strings{"replacements=0"}, {"--kill-at", "7"}));
     const auto code = run.wait(kPatience);
     ASSERT_TRUE(code.has_value());
     EXPECT_NE(*code, 0);

@@ -14,6 +14,8 @@ namespace {
 
 using Kind = CoordinatorAction::Kind;
 
+constexpr int kExitStopped = 75;
+
 // What a process says, or exits with, because of somebody else's end.
 bool is_echo(Errc code) {
   return code == Errc::kPeerLost || code == Errc::kTimeout || code == Errc::kCollective || code == Errc::kCancelled;
@@ -44,7 +46,11 @@ Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited messa
     begin_again();
     return {};
   }
-  if (message.wait_status == 0) {
+  // A worker that was asked to stop leaves as one that is done, and its exit code asks for another run.
+  const bool stopped =
+      entry->left && WIFEXITED(message.wait_status) && WEXITSTATUS(message.wait_status) == kExitStopped;
+  if (stopped) exit_code_ = kExitStopped;
+  if (message.wait_status == 0 || stopped) {
     on_clean_exit(message.member);
     return {};
   }
@@ -106,6 +112,7 @@ void CoordinatorFsm::settle() {
   if (!ending || (!everybody_answered() && now_ < end_deadline_)) return;
   phase_ = Phase::kFinished;
   CoordinatorAction finished;
+  finished.exit_code = exit_code_;
   if (verdict_.cause()) {
     CoordinatorAction line;
     line.kind = Kind::kLine;
@@ -135,7 +142,7 @@ void CoordinatorFsm::close_run() {
   phase_ = Phase::kClosing;
   end_deadline_ = now_ + options_.end_timeout;
   for (const MemberId& agent : roster_.connected(Role::kAgent)) {
-    send(agent, FrameType::kShutdown, encode(Shutdown{0}));
+    send(agent, FrameType::kShutdown, encode(Shutdown{exit_code_}));
   }
 }
 

@@ -144,6 +144,7 @@ class CoordinatorFsm {
   std::vector<PlannedStart> starts_;
   std::optional<Cause> last_loss_;  // what a restart that cannot be is told to have been for
   bool restarting_ = false;         // until every worker and server is gone
+  int exit_code_ = 0;               // of a run that ends well
   std::uint64_t stale_frames_ = 0;
   Actions actions_;  // of the event that is being handled
 };

@@ -79,6 +79,21 @@ TEST(CoordinatorEnd, ManagedRunEndsWhenAllWorkersExitedAndTheAgentsAnswered) {
   EXPECT_THAT(run.lines, IsEmpty());
 }
 
+TEST(CoordinatorEnd, WorkersThatWereAskedToStopEndTheRunWithTheirCode) {
+  Managed run;
+  run.leave(shard(0));
+  run.leave(rank(0));
+  run.leave(rank(1));
+  for (const MemberId who : {rank(0), rank(1), shard(0)}) EXPECT_TRUE(run.reply(who, FrameType::kLeft).ok);
+  run.exited(agent(0), rank(0), W_EXITCODE(75, 0));
+  EXPECT_TRUE(run.told_nothing(agent(0))) << "rank 1 may still be at its end";
+  run.exited(agent(1), rank(1), W_EXITCODE(75, 0));
+  run.expect_shutdown(75);
+  run.agents_answer();
+  EXPECT_EQ(run.exit_code, 75);
+  EXPECT_THAT(run.lines, IsEmpty());
+}
+
 TEST(CoordinatorEnd, PlainProgramThatNeverJoinsEndsWithItsExitCodesAlone) {
   Driver run(world(2, 0, 1));
   EXPECT_TRUE(run.join(agent(0)));

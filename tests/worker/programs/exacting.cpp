@@ -10,6 +10,8 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -26,7 +28,8 @@ struct Arguments {
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
-  std::int64_t save_at = 0, kill_at = -1;
+  std::int64_t save_at = 0, kill_at = -1, nan_at = -1, nan_steps = 1, signal_at = -1, flip_at = -1, save_every = 0;
+  std::vector<std::int64_t> own_batches;
 };
 
 CLI::App& declare(CLI::App& app, Arguments& a) {
@@ -47,7 +50,17 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--save-at", a.save_at, "save after so many steps and end");
   app.add_flag("--resume", a.resume);
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
+  app.add_option("--nan-at", a.nan_at, "--variant-rank's loss is no number from this step on (reference: left out)");
+  app.add_option("--nan-steps", a.nan_steps, "for so many steps");
+  app.add_option("--flip-at", a.flip_at, "a bit flips in --variant-rank's weights after this step, the first time");
+  app.add_option("--save-every", a.save_every, "save to --checkpoint after so many steps, again and again");
+  app.add_option("--own-batches", a.own_batches, "of each rank, in a loop of the program's own");
+  app.add_option("--signal-at", a.signal_at, "--variant-rank sends itself a TERM in this step");
   return app;
+}
+
+bool is_nan_step(const Arguments& a, std::int64_t step) {
+  return a.nan_at >= 0 && a.nan_at <= step && step < a.nan_at + a.nan_steps;
 }
 
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name,
@@ -129,11 +142,42 @@ void run_reference(const Arguments& arguments, tutti::Session& session) {
                                     arguments.reference, session.seed());
   for (std::int64_t step = 0; step < kEpochs * kStepsPerEpoch; ++step) {
     if (step % kStepsPerEpoch == 0) order.begin_epoch(static_cast<std::uint64_t>(step / kStepsPerEpoch));
+    if (is_nan_step(arguments, step)) continue;
     optimizer->zero_grad();
     reference_step(arguments, model, order, step, session.seed());
     optimizer->step();
   }
   report(arguments, session, model, *optimizer, arguments.reference);
+}
+
+void flip_a_bit(Exacting& model) {
+  auto* words = static_cast<std::uint32_t*>(model->first->weight.mutable_data_ptr());
+  words[17] ^= 1u << 7;
+}
+
+/// A loop of the program's own over as many batches as this rank has; all ranks end with the same state.
+void own_loop(const Arguments& arguments, tutti::Session& session, tutti::DataParallel& parallel, Exacting& model,
+              torch::optim::Optimizer& optimizer) {
+  Samples samples(0);
+  const int rank = session.rank();
+  const std::int64_t count = arguments.own_batches.at(static_cast<std::size_t>(rank));
+  for (std::int64_t epoch = 0; epoch < kEpochs; ++epoch) {
+    for (std::int64_t batch = 0; batch < count; ++batch) {
+      const auto first = static_cast<std::size_t>(1000 * rank + 100 * epoch + batch);
+      optimizer.zero_grad();
+      loss_of(model, samples.get_batch({first, first + 50}), rank).backward();
+      optimizer.step();
+    }
+    parallel.join();
+  }
+  std::string state;  // the optimizer's, too
+  for (const auto& [name, tensor] : parallel.state().tensors())
+    state += name + std::string(static_cast<const char*>(tensor.contiguous().const_data_ptr()), tensor.nbytes());
+  for (const std::string& other : session.all_gather(std::to_string(std::hash<std::string>()(state)))) {
+    if (other != std::to_string(std::hash<std::string>()(state)))
+      throw tutti::MismatchError("the ranks end with different states");
+  }
+  if (rank == 0) report(arguments, session, model, optimizer, session.world_size());
 }
 
 void run_rank(const Arguments& arguments, tutti::Session& session) {
@@ -147,18 +191,30 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   if (arguments.copy) model = Exacting("");
   if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
   Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
+  std::int64_t flip_at = arguments.flip_at;
+  if (!arguments.own_batches.empty()) {
+    own_loop(arguments, session, parallel, model, *optimizer);
+    return;
+  }
+  if (!arguments.checkpoint.empty()) parallel.at_stop([&] { parallel.save(arguments.checkpoint); });
   for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {
     pause(arguments);
     optimizer->zero_grad();
-    const torch::Tensor loss = loss_of(model, batch, session.rank());
-    if (parallel.steps() - 1 == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    torch::Tensor loss = loss_of(model, batch, session.rank());
+    const std::int64_t step = parallel.steps() - 1;
+    if (step == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    if (step == arguments.signal_at && odd_one) ::kill(::getpid(), SIGTERM);
+    if (is_nan_step(arguments, step) && odd_one) loss = loss * std::numeric_limits<double>::quiet_NaN();
     loss.backward();
     optimizer->step();
     session.log("loss", loss.item<double>());
+    if (step == std::exchange(flip_at, step == flip_at ? -1 : flip_at) && odd_one) flip_a_bit(model);
+    if (arguments.save_every > 0 && parallel.steps() % arguments.save_every == 0) parallel.save(arguments.checkpoint);
     if (parallel.steps() != arguments.save_at) continue;
     parallel.save(arguments.checkpoint);
     return;
   }
+  if (session.stopping()) return;
   const auto hashes = session.all_gather(parallel.state().model_hash());
   for (const std::string& hash : hashes) {
     if (hash != hashes[0]) throw tutti::MismatchError("the ranks end with different parameters");
@@ -172,7 +228,7 @@ int main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app;
   CLI11_PARSE(declare(app, arguments), argc, argv);
-  pause(arguments);
+  if (arguments.delay) pause(arguments);
   tutti::Session session(argc, argv);
   if (arguments.reference > 0)
     run_reference(arguments, session);

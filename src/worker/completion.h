@@ -13,7 +13,7 @@
 
 namespace tutti::worker {
 
-class Outcome {
+class Completion {
  public:
   void set(Result<> result) {
     const std::lock_guard lock(mutex_);

@@ -116,6 +116,11 @@ class DataParallel {
   void at_end_of_epoch(std::function<void(std::int64_t epoch)> f);
   void every(std::int64_t n, std::function<void(std::int64_t step)> f);
 
+  // --- checkpoints. With checkpoint_dir and checkpoint_every configured they come by themselves: docs/checkpoints.md.
+  /// Goes on from the newest whole checkpoint in checkpoint_dir; collective. False where none is configured or there.
+  /// batches() does that by itself when its first batch is asked for; a loop over consume() calls it before it asks for
+  /// the epoch to begin with. Covers every DataParallel of the Session. Errors: MismatchError, DataError.
+  bool resume();
   /// Rank 0 writes parameters, buffers, optimizer state, schedulers, the session's own state and the position in the
   /// data to `folder/step-NNNNNNNNNNNN/`; collective. Errors: IoError.
   void save(const std::string& folder);

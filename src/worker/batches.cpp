@@ -5,6 +5,7 @@
 
 #include "tutti/data_parallel.h"
 #include "tutti/error.h"
+#include "worker/checkpoints.h"
 #include "worker/data_parallel_impl.h"
 #include "worker/sharded_order.h"
 
@@ -47,13 +48,36 @@ struct BatchCursor::State {
   int rank() const {
     return parallel.session().identity().rank * static_cast<int>(micro_batches) + static_cast<int>(micro);
   }
-  std::int64_t steps() const { return static_cast<std::int64_t>(order.steps_per_epoch()); }
+  /// The position is in an epoch that has a step left, or at the end.
+  void find_next_step() {
+    worker::DataPosition& at = parallel.position();
+    while (at.epoch < epochs) {
+      const std::pair wanted(at.epoch, at.samples_before);
+      if (std::exchange(ordered, wanted) != wanted) worker::begin_epoch(order, at);
+      if (at.step_in_epoch < steps()) return;
+      parallel.end_epoch();
+    }
+  }
+  std::int64_t steps() const { return static_cast<std::int64_t>(order.steps()); }
+  /// Of the whole run.
+  std::int64_t all_steps() const {
+    const worker::DataPosition& at = parallel.position();
+    const auto per_epoch = static_cast<std::int64_t>(order.steps_per_epoch());
+    return at.step + steps() - at.step_in_epoch + (epochs - at.epoch - 1) * per_epoch;
+  }
+  void end_step() {
+    const worker::DataPosition& at = parallel.position();
+    parallel.session().progress().advance(at.epoch, epochs, at.step + 1, all_steps(), order.samples_per_step());
+    parallel.end_step();
+    if (at.step_in_epoch == steps()) parallel.end_epoch();
+    parallel.session().checkpoints().after_step(parallel);
+  }
 
   DataParallelImpl& parallel;
   const std::int64_t per_rank, epochs, micro_batches;
   const int ranks;
   ShardedOrder order;
-  std::int64_t ordered_epoch = -1;  // whose permutation `order` holds
+  std::pair<std::int64_t, std::int64_t> ordered{-1, 0};  // the epoch that `order` holds, and from which sample on
   std::int64_t micro = 0;
   std::vector<std::size_t> indices;
 };
@@ -66,19 +90,17 @@ BatchCursor::BatchCursor(BatchCursor&&) noexcept = default;
 
 bool BatchCursor::advance() {
   State& s = *state_;
-  worker::DataPosition& at = s.parallel.position();
+  s.parallel.session().checkpoints().resume(s.parallel);
   if (s.parallel.in_iteration()) {
     s.parallel.end_iteration();
     if (++s.micro == s.micro_batches) {
       s.micro = 0;
-      s.parallel.session().progress().advance(at.epoch, s.epochs, at.step + 1, s.epochs * s.steps(),
-                                              static_cast<std::size_t>(s.per_rank * s.ranks));
-      s.parallel.end_step();
-      if (at.step_in_epoch == s.steps()) s.parallel.end_epoch();
+      s.end_step();
     }
   }
+  s.find_next_step();
+  const worker::DataPosition& at = s.parallel.position();
   if (at.epoch >= s.epochs) return false;
-  if (std::exchange(s.ordered_epoch, at.epoch) != at.epoch) s.order.begin_epoch(static_cast<std::uint64_t>(at.epoch));
   s.indices = s.order.indices(static_cast<std::size_t>(at.step_in_epoch), s.rank());
   return true;
 }
@@ -100,7 +122,9 @@ bool BatchCursor::ends_step() const noexcept {
   return state_->micro + 1 == state_->micro_batches;
 }
 
-EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {}
+EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {
+  parallel_.impl().session().checkpoints().expect_resumed();
+}
 
 EpochScope::~EpochScope() {
   // An exception on its way out leaves the position where it was.
@@ -113,8 +137,10 @@ void EpochScope::begin_iteration() {
 }
 
 void EpochScope::end_iteration() {
-  parallel_.impl().end_iteration();
-  parallel_.impl().end_step();
+  DataParallelImpl& parallel = parallel_.impl();
+  parallel.end_iteration();
+  parallel.end_step();
+  parallel.session().checkpoints().after_step(parallel);
 }
 
 ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples)
@@ -132,9 +158,9 @@ std::optional<std::vector<std::size_t>> ShardedSampler::next(std::size_t batch_s
   const worker::Identity& identity = parallel_->session().identity();
   if (!order_) {
     order_ = std::make_unique<ShardedOrder>(samples_, batch_size, identity.world_size, parallel_->session().seed());
-    order_->begin_epoch(static_cast<std::uint64_t>(parallel_->position().epoch));
+    worker::begin_epoch(*order_, parallel_->position());
   }
-  if (step_ >= order_->steps_per_epoch()) return std::nullopt;
+  if (step_ >= order_->steps()) return std::nullopt;
   return order_->indices(step_++, identity.rank);
 }
 

@@ -14,7 +14,7 @@
 #include "common/bounded_archive.h"
 #include "tutti/error.h"
 #include "tutti/version.h"
-#include "worker/checkpoint.h"
+#include "worker/checkpoints.h"
 #include "worker/gradient_buckets.h"
 #include "worker/sharded_order.h"
 
@@ -247,14 +247,13 @@ void DataParallelImpl::check_frozen() const {
 }
 
 void DataParallelImpl::end_epoch() {
-  const std::int64_t ended = position_.epoch++;
-  position_.step_in_epoch = 0;
+  const std::int64_t ended = position_.epoch;
+  position_.end_epoch();
   for (const auto& f : at_end_of_epoch_) f(ended);
 }
 
 void DataParallelImpl::end_step() {
-  ++position_.step;
-  ++position_.step_in_epoch;
+  position_.end_step();
   for (const auto& [n, f] : every_) {
     if (position_.step % n == 0) f(position_.step);
   }
@@ -275,9 +274,13 @@ namespace tutti {
 DataParallel::DataParallel(Session& session, torch::nn::Module& module,
                            std::vector<torch::optim::Optimizer*> optimizers, DataParallelOptions options)
     : impl_(std::make_unique<worker::DataParallelImpl>(session.impl(), module, std::move(optimizers),
-                                                       std::move(options))) {}
+                                                       std::move(options))) {
+  impl_->session().checkpoints().attend(*impl_);
+}
 
-DataParallel::~DataParallel() = default;
+DataParallel::~DataParallel() {
+  impl_->session().checkpoints().forget(*impl_);
+}
 
 ShardedSampler DataParallel::sampler(std::size_t samples) {
   return ShardedSampler(*impl_, samples);
@@ -319,10 +322,13 @@ void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) {
 }
 
 void DataParallel::save(const std::string& folder) {
-  worker::save(*impl_, folder);
+  impl_->session().checkpoints().save(*impl_, folder);
 }
 bool DataParallel::load(const std::string& folder) {
-  return worker::load(*impl_, folder);
+  return impl_->session().checkpoints().load(*impl_, folder);
+}
+bool DataParallel::resume() {
+  return impl_->session().checkpoints().resume(*impl_);
 }
 void DataParallel::reloaded() {
   impl_->reloaded();

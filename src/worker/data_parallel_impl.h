@@ -12,19 +12,13 @@
 #include <vector>
 
 #include "tutti/data_parallel.h"
+#include "worker/data_position.h"
 #include "worker/exchange.h"
 #include "worker/parameter_table.h"
 #include "worker/reducer.h"
 #include "worker/session_impl.h"
 
 namespace tutti::worker {
-
-/// Where in the data the next iteration is. `step` counts optimizer steps over the whole run.
-struct DataPosition {
-  std::int64_t epoch = 0;
-  std::int64_t step_in_epoch = 0;
-  std::int64_t step = 0;
-};
 
 /// A scheduler and the arguments of each step() it was given. LibTorch's schedulers cannot be saved: a restore replays
 /// the steps.
@@ -55,6 +49,8 @@ class DataParallelImpl {
   /// False while no_sync() holds.
   bool exchanging() const noexcept { return !reducer_ || reducer_->exchanging(); }
   void set_exchanging(bool exchanging) noexcept;
+  /// Null where nothing is exchanged.
+  Reducer* reducer() noexcept { return reducer_.get(); }
 
   // --- iterations
   /// `rank` draws the random numbers; `last_micro_batch` is the one whose backward exchanges.

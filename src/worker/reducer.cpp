@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "tutti/error.h"
@@ -117,6 +119,7 @@ Result<> Reducer::lay_out(const std::vector<std::uint32_t>& ready_order, Deadlin
 
   for (std::size_t p = 0; p < parameters_.size(); ++p) parameters_[p].bucket = buckets_->bucket_of(p);
   missing_.resize(count);
+  order_ = ready_order;
   ++plans_;
   reset();
   return exchange_.open(std::move(plan), deadline);
@@ -186,6 +189,18 @@ Result<> Reducer::lay_out_anew(Deadline deadline) {
   TUTTI_TRY(agreed);
   if (*agreed == reverse_order(parameters_.size())) return {};
   return lay_out(*agreed, deadline);
+}
+
+Result<> Reducer::settle(const std::vector<std::uint32_t>& ready_order, Deadline deadline) {
+  if (exchanges_ > 0) return {};
+  std::vector<std::uint32_t> sorted = ready_order;
+  std::ranges::sort(sorted, std::greater<>());
+  if (sorted != reverse_order(parameters_.size())) {
+    return fail(Errc::kBadData, fmt::format("{}: an order of {} parameters is none of its {}", options_.name,
+                                            ready_order.size(), parameters_.size()));
+  }
+  settled_ = true;
+  return ready_order == order_ ? Result<>() : lay_out(ready_order, deadline);
 }
 
 void Reducer::begin_step(std::uint64_t step) noexcept {
@@ -292,7 +307,7 @@ Result<> Reducer::finish(Deadline deadline) {
     ++id_.index;
   else
     ++id_.step;
-  if (exchanges_ == 1 && options_.agree_on_order) TUTTI_TRY(lay_out_anew(deadline));
+  if (!std::exchange(settled_, true) && options_.agree_on_order) TUTTI_TRY(lay_out_anew(deadline));
   reset();
   return {};
 }

@@ -73,6 +73,11 @@ class Reducer {
   /// The step that the next exchange belongs to; exchanges within it are counted from 0.
   void begin_step(std::uint64_t step) noexcept;
   std::uint64_t exchanges() const noexcept { return exchanges_; }
+  /// The order by which the buckets are laid out, once it is for good.
+  std::vector<std::uint32_t> settled_order() const { return settled_ ? order_ : std::vector<std::uint32_t>(); }
+  /// Lays the buckets out, for good, by the order that the run had from which this one goes on. Collective; without
+  /// effect once there was an exchange. Errors: kBadData where that is no order of these parameters.
+  Result<> settle(const std::vector<std::uint32_t>& ready_order, Deadline deadline);
   std::uint32_t object() const noexcept { return options_.object; }
   /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
   void accept_moved_parameters();
@@ -132,7 +137,9 @@ class Reducer {
 
   // owned by the thread that calls backward
   std::vector<Parameter> parameters_;
-  std::uint32_t plans_ = 0;  ///< that were made so far
+  std::uint32_t plans_ = 0;           ///< that were made so far
+  std::vector<std::uint32_t> order_;  ///< by which they are laid out
+  bool settled_ = false;              ///< the buckets are laid out for good
   std::unique_ptr<GradientBuckets> buckets_;
   BufferBuckets buffers_;
   at::Tensor presence_;                  ///< by parameter: 1 where this rank has a gradient; its own bucket

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <numeric>
 #include <random>
@@ -22,11 +23,11 @@ namespace {
 constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 
 struct Arguments {
-  std::string optimizer = "sgd", variant, dump, checkpoint;
+  std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after;
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
-  std::int64_t save_at = 0, kill_at = -1;
+  std::int64_t save_at = 0, kill_at = -1, samples = 0;
 };
 
 CLI::App& declare(CLI::App& app, Arguments& a) {
@@ -46,7 +47,10 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--checkpoint", a.checkpoint, "folder");
   app.add_option("--save-at", a.save_at, "save after so many steps and end");
   app.add_flag("--resume", a.resume);
+  app.add_option("--samples", a.samples, "of the data set; 0: as many as fill all steps");
+  app.add_option("--seen", a.seen, "file for epoch and sample of all that this rank trained on, behind its rank");
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
+  app.add_option("--kill-after", a.kill_after, "but not before this is there");
   return app;
 }
 
@@ -70,6 +74,17 @@ void dump(const std::string& path, const torch::nn::Module& model) {
     const torch::Tensor values = parameter.detach().to(torch::kFloat64).contiguous();
     file.write(static_cast<const char*>(values.const_data_ptr()), static_cast<std::streamsize>(values.nbytes()));
   }
+}
+
+void die(const std::string& after) {
+  while (!after.empty() && !std::filesystem::exists(after)) std::this_thread::yield();
+  ::kill(::getpid(), SIGKILL);
+}
+
+void note(const std::string& path, int rank, std::int64_t epoch, const torch::Tensor& which) {
+  if (path.empty()) return;
+  std::ofstream file(path + std::to_string(rank), std::ios::app);
+  for (std::int64_t i = 0; i < which.numel(); ++i) file << epoch << ' ' << which[i].item<std::int64_t>() << '\n';
 }
 
 void report(const Arguments& arguments, const tutti::Session& session, Exacting& model,
@@ -146,15 +161,17 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   model->never.requires_grad_(true);
   if (arguments.copy) model = Exacting("");
   if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
-  Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
+  const std::int64_t all = kBatch * kStepsPerEpoch * session.world_size();
+  Samples samples(static_cast<std::size_t>(arguments.samples > 0 ? arguments.samples : all));
   for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {
     pause(arguments);
     optimizer->zero_grad();
     const torch::Tensor loss = loss_of(model, batch, session.rank());
-    if (parallel.steps() - 1 == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    if (parallel.steps() - 1 == arguments.kill_at && session.rank() == 1) die(arguments.kill_after);
     loss.backward();
     optimizer->step();
     session.log("loss", loss.item<double>());
+    note(arguments.seen, session.rank(), parallel.epoch(), batch.target);
     if (parallel.steps() != arguments.save_at) continue;
     parallel.save(arguments.checkpoint);
     return;

@@ -5,10 +5,12 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <new>
 #include <sstream>
 
 #include "tutti/version.h"
@@ -20,6 +22,7 @@ namespace {
 constexpr std::string_view kScalarPrefix = "scalar/";
 constexpr const char* kUserPrefix = "user/";
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kHugePage = 2 << 20;
 
 std::string prefix_of(std::size_t model) {
   return model == 0 ? "" : fmt::format("model.{}/", model);
@@ -190,6 +193,19 @@ void restore_user_states(SessionImpl& session, const Checkpoint& checkpoint) {
 }
 
 }  // namespace
+
+std::span<std::byte> SnapshotMemory::reserve(std::size_t bytes) {
+  if (bytes > size_) {
+    const std::size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+    bytes_.reset();  // before the larger one is taken
+    size_ = 0;
+    bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kHugePage, size)));
+    if (!bytes_) throw std::bad_alloc();
+    size_ = size;
+    (void)::madvise(bytes_.get(), size, MADV_HUGEPAGE);  // a kernel without them has small ones
+  }
+  return {bytes_.get(), bytes};
+}
 
 CheckpointContent take_snapshot(Models models, DataParallelImpl& iterating, SnapshotMemory& memory) {
   const c10::NoGradGuard no_grad;

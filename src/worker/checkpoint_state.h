@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,17 +17,18 @@ namespace tutti::worker {
 
 class DataParallelImpl;
 
-/// Memory for copies of a state, kept from one to the next: pages that are there already cost nothing.
+/// Memory for copies of a state, kept from one to the next: pages that are there already cost nothing, and huge ones
+/// cost the first copy little.
 class SnapshotMemory {
  public:
-  /// What was there is lost.
-  std::span<std::byte> reserve(std::size_t bytes) {
-    if (bytes > size_) bytes_ = std::make_unique_for_overwrite<std::byte[]>(size_ = bytes);
-    return {bytes_.get(), bytes};
-  }
+  /// What was there is lost. Throws std::bad_alloc.
+  std::span<std::byte> reserve(std::size_t bytes);
 
  private:
-  std::unique_ptr<std::byte[]> bytes_;
+  struct Free {
+    void operator()(std::byte* bytes) const noexcept { std::free(bytes); }
+  };
+  std::unique_ptr<std::byte[], Free> bytes_;
   std::size_t size_ = 0;
 };
 

@@ -161,12 +161,12 @@ void SessionImpl::raise(const Failure& failure) {
 }
 
 void SessionImpl::end_process(Errc code, std::string_view what) noexcept {
+  std::fflush(nullptr);  // first: once the coordinator knows, this process may be killed
   const bool told_already = member() != nullptr && member()->aborted().has_value();
   if (!told_already) {
     std::fprintf(stderr, "tutti: %.*s\n", static_cast<int>(what.size()), what.data());
     if (member() != nullptr) member()->report_failure(fail(code, std::string(what)));
   }
-  std::fflush(nullptr);
   ::_exit(exit_code(code));
 }
 

@@ -55,6 +55,20 @@ void add_bench(CLI::App& app, BenchCommand& command) {
       });
 }
 
+void add_checkpoint(CLI::App& app, CheckpointCommand& command) {
+  CLI::App* checkpoint =
+      app.add_subcommand("checkpoint", "Look at checkpoints: tutti checkpoint list|verify|show PATH");
+  checkpoint->require_subcommand(1);
+  const auto add = [&](const char* name, CheckpointAction action, const char* meaning, const char* path) {
+    CLI::App* sub = checkpoint->add_subcommand(name, meaning);
+    sub->add_option("path", command.path)->required()->type_name(path);
+    sub->callback([&command, action] { command.action = action; });
+  };
+  add("list", CheckpointAction::kList, "The checkpoints in a folder, the newest first", "FOLDER");
+  add("verify", CheckpointAction::kVerify, "Read every byte; 65 when one is torn", "FOLDER|CHECKPOINT");
+  add("show", CheckpointAction::kShow, "Manifest and tensors of one", "CHECKPOINT");
+}
+
 /// The words that are no option: a file, key=value.
 Result<> take_words(const std::vector<std::string>& words, RunRequest& request) {
   for (const std::string& word : words) {
@@ -86,6 +100,8 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   add_key_options(*run_app, run.request.overrides);
   BenchCommand bench;
   add_bench(app, bench);
+  CheckpointCommand checkpoint;
+  add_checkpoint(app, checkpoint);
   app.add_subcommand("server", "One shard; started by an agent");
   app.add_subcommand("doctor", "What of the machine tutti can use");
   std::string topic;
@@ -108,6 +124,7 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   if (app.got_subcommand("help")) return Command(PrintCommand{config_help()});
   if (app.got_subcommand("server")) return Command(ServerCommand{});
   if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
+  if (app.got_subcommand("checkpoint")) return Command(std::move(checkpoint));
   if (app.got_subcommand("bench")) {
     TUTTI_TRY(bench::complete(bench.options));
     return Command(std::move(bench));

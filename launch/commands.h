@@ -10,6 +10,7 @@
 #include "common/config.h"
 #include "common/result.h"
 #include "launch/bench_command.h"
+#include "launch/checkpoint_command.h"
 #include "launch/run.h"
 
 namespace tutti::launch {
@@ -24,7 +25,7 @@ struct DoctorCommand {};
 struct PrintCommand {
   std::string text;
 };
-using Command = std::variant<RunCommand, BenchCommand, ServerCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand, PrintCommand>;
 
 /// `arguments` are those behind the program's name. Errors: kUsage, naming what is wrong and how it goes.
 Result<Command> parse_command(const std::vector<std::string>& arguments);

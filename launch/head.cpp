@@ -79,6 +79,7 @@ Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::str
   options.machine.servers = plan.config.shards;
   options.machine.agents = static_cast<int>(plan.placement.size());
   options.machine.replacements = plan.config.replacements;
+  options.machine.restartable = plan.config.checkpoint_every > 0;
   options.machine.homes = homes_of(plan.placement);
   options.listen.address = address;
   options.listen.port = ports->first;

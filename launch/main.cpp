@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   }
   if (const auto* run = std::get_if<RunCommand>(&*command)) return execute(*run, line, environment);
   if (const auto* bench = std::get_if<BenchCommand>(&*command)) return execute(*bench, line, environment);
+  if (const auto* checkpoint = std::get_if<CheckpointCommand>(&*command)) return execute(*checkpoint);
   if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
   return execute(std::get<DoctorCommand>(*command), environment);
 }

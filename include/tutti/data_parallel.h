@@ -127,6 +127,11 @@ class DataParallel {
   /// the place for save(). The ranks have 20 seconds together.
   void at_stop(std::function<void()> f);
 
+  // --- checkpoints. With checkpoint_dir and checkpoint_every configured they come by themselves: docs/checkpoints.md.
+  /// Goes on from the newest whole checkpoint in checkpoint_dir; collective. False where none is configured or there.
+  /// batches() does that by itself when its first batch is asked for; a loop over consume() calls it before it asks for
+  /// the epoch to begin with. Covers every DataParallel of the Session. Errors: MismatchError, DataError.
+  bool resume();
   /// Rank 0 writes parameters, buffers, optimizer state, schedulers, the session's own state and the position in the
   /// data to `folder/step-NNNNNNNNNNNN/`; collective. Errors: IoError.
   void save(const std::string& folder);

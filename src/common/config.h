@@ -44,8 +44,11 @@ struct RunConfig {
   int replica_check_every = 100;    ///< steps between comparisons of all ranks' parameters; 0: none
   std::string log_dir = "runs";     ///< a folder for each run is made in it
   std::string secret_file;
-  std::string trace;      ///< where rank 0 writes its events, one JSON object a line
-  double progress_s = 1;  ///< seconds between progress lines
+  std::string checkpoint_dir;          ///< where the run saves and from where it goes on; empty: nowhere
+  std::uint64_t checkpoint_every = 0;  ///< steps between checkpoints; 0: none
+  int checkpoint_keep = 3;             ///< newest ones
+  std::string trace;                   ///< where rank 0 writes its events, one JSON object a line
+  double progress_s = 1;               ///< seconds between progress lines
 
   bool operator==(const RunConfig&) const = default;
   template <class Archive>
@@ -53,7 +56,7 @@ struct RunConfig {
     archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
             timeout_s, replacements, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections,
             transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy, replica_check_every,
-            log_dir, secret_file, trace, progress_s);
+            log_dir, secret_file, checkpoint_dir, checkpoint_every, checkpoint_keep, trace, progress_s);
   }
 };
 

@@ -106,6 +106,9 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      kStepsMax},
     {"log_dir", "where each run makes its folder", &C::log_dir},
     {"secret_file", "the job's secret, for networks where the launcher's is not trusted", &C::secret_file},
+    {"checkpoint_dir", "where rank 0 saves and from where every rank goes on; empty: nowhere", &C::checkpoint_dir},
+    {"checkpoint_every", "steps between checkpoints; 0: none", &C::checkpoint_every, 0, kUnbounded},
+    {"checkpoint_keep", "so many of the newest checkpoints stay", &C::checkpoint_keep, 1, 1000000},
     {"trace", "where rank 0 writes its events, one JSON object a line; empty: nowhere", &C::trace},
     {"progress_s", "seconds between progress lines", &C::progress_s, 0, kOneDay},
 });

@@ -33,8 +33,12 @@ std::string_view name_of(EventKind kind) noexcept {
       return "exchange_done";
     case EventKind::kCheckpointBegin:
       return "checkpoint_begin";
+    case EventKind::kCheckpointTaken:
+      return "checkpoint_taken";
     case EventKind::kCheckpointEnd:
       return "checkpoint_end";
+    case EventKind::kCheckpointFailed:
+      return "checkpoint_failed";
     case EventKind::kMemberJoined:
       return "member_joined";
     case EventKind::kMemberLeft:

@@ -27,7 +27,9 @@ enum class EventKind : std::uint8_t {
   kWaitEnd,       // the training thread waits for the exchange
   kExchangeDone,  // all buckets of an exchange are in place
   kCheckpointBegin,
-  kCheckpointEnd,
+  kCheckpointTaken,   // the training thread stops for a checkpoint; it has copied what is to be written and goes on
+  kCheckpointEnd,     // it is on the disk
+  kCheckpointFailed,  // it could not be written, or was left out because the one before still is
   kMemberJoined,
   kMemberLeft,
   kMemberLost,  // membership

@@ -48,8 +48,10 @@ std::string print_manifest(const Manifest& manifest) {
 }
 
 Result<Manifest> parse_manifest(std::string_view text) {
+  json::parse_options as_written;
+  as_written.allow_invalid_utf8 = true;  // a path in the configuration may be any bytes; the hash covers them
   try {
-    Manifest manifest = from_json(json::parse(text).as_object());
+    Manifest manifest = from_json(json::parse(text, {}, as_written).as_object());
     if (print_manifest(manifest) == text) return manifest;
     return fail(Errc::kBadData, "the manifest is not what its hash was made of");
   } catch (const std::exception& error) {

@@ -36,6 +36,15 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kWaitEnd:
       metrics_.waited += event.time - wait_began_;
       break;
+    case EventKind::kCheckpointBegin:
+      stall_began_ = event.time;
+      break;
+    case EventKind::kCheckpointTaken:
+      metrics_.stalled += event.time - stall_began_;
+      break;
+    case EventKind::kCheckpointFailed:
+      ++metrics_.checkpoints_failed;
+      break;
     case EventKind::kCheckpointEnd:
       ++metrics_.checkpoints;
       break;
@@ -49,7 +58,6 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kBackwardFirstHook:
     case EventKind::kBackwardLastHook:
     case EventKind::kBucketReady:
-    case EventKind::kCheckpointBegin:
     case EventKind::kMemberJoined:
     case EventKind::kMemberLeft:
     case EventKind::kGenerationChanged:

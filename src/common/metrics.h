@@ -19,12 +19,14 @@ struct Metrics {
   std::uint64_t chunks_sent = 0;
   std::uint64_t chunks_received = 0;
   std::uint64_t chunks_summed = 0;
-  std::uint64_t bytes_sent = 0;      ///< of chunks
-  std::uint64_t bytes_received = 0;  ///< of chunks
-  std::uint64_t checkpoints = 0;
+  std::uint64_t bytes_sent = 0;          ///< of chunks
+  std::uint64_t bytes_received = 0;      ///< of chunks
+  std::uint64_t checkpoints = 0;         ///< that are on the disk
+  std::uint64_t checkpoints_failed = 0;  ///< that could not be written, or were left out
   std::uint64_t members_lost = 0;
   std::uint64_t frames_refused = 0;
-  Duration waited{};  ///< by the training thread, for the exchange
+  Duration waited{};   ///< by the training thread, for the exchange
+  Duration stalled{};  ///< the training thread, by checkpoints
   // Gauges: the last value.
   std::uint64_t step = 0;
   std::uint32_t generation = 0;
@@ -37,8 +39,9 @@ class MetricsCounter final : public EventSink {
 
  private:
   mutable std::mutex mutex_;
-  Metrics metrics_;         // guarded by mutex_
-  TimePoint wait_began_{};  // guarded by mutex_
+  Metrics metrics_;          // guarded by mutex_
+  TimePoint wait_began_{};   // guarded by mutex_
+  TimePoint stall_began_{};  // guarded by mutex_
 };
 
 }  // namespace tutti

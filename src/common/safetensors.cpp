@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/safetensors.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <numeric>
@@ -16,7 +13,6 @@
 #include <utility>
 
 #include "common/assert.h"
-#include "common/file.h"
 
 namespace tutti {
 namespace {
@@ -174,16 +170,6 @@ Result<TensorFile> parse_tensors(std::unique_ptr<std::byte[]> content, std::size
   } catch (const std::exception& error) {
     return fail(Errc::kBadData, error.what()).wrap(path + " is no whole safetensors file");
   }
-}
-
-Result<TensorFile> read_tensors(const std::string& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status {};
-  if (!file || ::fstat(file.get(), &status) != 0) return fail_errno(path + " cannot be opened", errno);
-  const auto size = static_cast<std::size_t>(status.st_size);
-  auto content = std::make_unique_for_overwrite<std::byte[]>(size);
-  TUTTI_TRY(read_exactly(file.get(), {content.get(), size}, path));
-  return parse_tensors(std::move(content), size, path);
 }
 
 }  // namespace tutti

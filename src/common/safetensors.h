@@ -46,6 +46,5 @@ Result<TensorHeader> make_tensor_header(std::span<const NamedBytes> tensors, con
 /// Reads a file's bytes. Errors: kBadData, naming `path` and what was expected, for whatever is torn, overlapping or
 /// unknown.
 Result<TensorFile> parse_tensors(std::unique_ptr<std::byte[]> content, std::size_t size, const std::string& path);
-Result<TensorFile> read_tensors(const std::string& path);
 
 }  // namespace tutti

@@ -5,6 +5,7 @@
 
 #include "tutti/data_parallel.h"
 #include "tutti/error.h"
+#include "worker/checkpoints.h"
 #include "worker/data_parallel_impl.h"
 #include "worker/sharded_order.h"
 
@@ -48,15 +49,35 @@ struct BatchCursor::State {
   int rank() const {
     return parallel.session().identity().rank * static_cast<int>(micro_batches) + static_cast<int>(micro);
   }
-  std::int64_t steps() const { return static_cast<std::int64_t>(order.steps_per_epoch()); }
-
+  /// `order` holds the epoch of the position.
+  void order_epoch() {
+    const std::pair wanted(parallel.position().epoch, parallel.position().samples_before);
+    if (std::exchange(ordered, wanted) != wanted) parallel.begin_epoch(order);
+  }
+  /// The position is in an epoch that has a step left, or at the end.
+  void find_next_step() {
+    while (parallel.position().epoch < epochs) {
+      order_epoch();
+      if (parallel.position().step_in_epoch < steps()) return;
+      parallel.end_epoch();
+    }
+  }
+  std::int64_t steps() const { return static_cast<std::int64_t>(order.steps()); }
+  /// Of the whole run.
+  std::int64_t all_steps() const {
+    const worker::DataPosition& at = parallel.position();
+    const auto per_epoch = static_cast<std::int64_t>(order.steps_per_epoch());
+    return at.step + steps() - at.step_in_epoch + (epochs - at.epoch - 1) * per_epoch;
+  }
+  /// What follows the last iteration of a step.
   void finish_step() {
+    order_epoch();  // a newcomer may begin here
     const worker::DataPosition& at = parallel.position();
     parallel.begin_boundary();
-    parallel.session().progress().advance(at.epoch, epochs, at.step + 1, epochs * steps(),
-                                          static_cast<std::size_t>(per_rank * ranks));
+    parallel.session().progress().advance(at.epoch, epochs, at.step + 1, all_steps(), order.samples_per_step());
     parallel.end_step(/*can_rewind=*/true);
     if (at.step_in_epoch == steps()) parallel.end_epoch();
+    parallel.session().checkpoints().after_step(parallel);
     parallel.end_boundary();
   }
 
@@ -64,7 +85,7 @@ struct BatchCursor::State {
   const std::int64_t per_rank, epochs, micro_batches;
   const int ranks;
   ShardedOrder order;
-  std::int64_t ordered_epoch = -1;  // whose permutation `order` holds
+  std::pair<std::int64_t, std::int64_t> ordered{-1, 0};  // the epoch that `order` holds, and from which sample on
   std::int64_t micro = 0;
   bool entered = false;
   std::vector<std::size_t> indices;
@@ -79,7 +100,6 @@ BatchCursor::BatchCursor(BatchCursor&&) noexcept = default;
 bool BatchCursor::advance() {
   State& s = *state_;
   if (!std::exchange(s.entered, true) && s.parallel.enter_loop()) s.finish_step();
-  const worker::DataPosition& at = s.parallel.position();
   if (s.parallel.in_iteration()) {
     s.parallel.end_iteration();
     if (++s.micro == s.micro_batches) {
@@ -87,9 +107,10 @@ bool BatchCursor::advance() {
       s.finish_step();
     }
   }
+  s.find_next_step();
+  const worker::DataPosition& at = s.parallel.position();
   if (at.epoch >= s.epochs) return false;
   if (s.micro == 0 && s.parallel.stops()) return false;
-  if (std::exchange(s.ordered_epoch, at.epoch) != at.epoch) s.order.begin_epoch(static_cast<std::uint64_t>(at.epoch));
   s.indices = s.order.indices(static_cast<std::size_t>(at.step_in_epoch), s.rank());
   return true;
 }
@@ -112,6 +133,7 @@ bool BatchCursor::ends_step() const noexcept {
 }
 
 EpochScope::EpochScope(DataParallel& parallel) : parallel_(parallel) {
+  parallel_.impl().session().checkpoints().expect_resumed();
   parallel_.impl().session().listen_for_stop();
 }
 
@@ -130,9 +152,11 @@ void EpochScope::begin_iteration() {
 }
 
 void EpochScope::end_iteration() {
-  parallel_.impl().end_iteration();
-  parallel_.impl().end_step(/*can_rewind=*/false);
-  parallel_.impl().stops();
+  DataParallelImpl& parallel = parallel_.impl();
+  parallel.end_iteration();
+  parallel.end_step(/*can_rewind=*/false);
+  parallel.session().checkpoints().after_step(parallel);
+  parallel.stops();
 }
 
 ShardedSampler::ShardedSampler(DataParallelImpl& parallel, std::size_t samples)
@@ -150,9 +174,9 @@ std::optional<std::vector<std::size_t>> ShardedSampler::next(std::size_t batch_s
   const worker::Identity& identity = parallel_->session().identity();
   if (!order_) {
     order_ = std::make_unique<ShardedOrder>(samples_, batch_size, identity.world_size, parallel_->session().seed());
-    order_->begin_epoch(static_cast<std::uint64_t>(parallel_->position().epoch));
+    parallel_->begin_epoch(*order_);
   }
-  if (step_ >= order_->steps_per_epoch()) return std::nullopt;
+  if (step_ >= order_->steps()) return std::nullopt;
   return order_->indices(step_++, identity.rank);
 }
 

@@ -16,7 +16,7 @@
 #include "common/bounded_archive.h"
 #include "tutti/error.h"
 #include "tutti/version.h"
-#include "worker/checkpoint.h"
+#include "worker/checkpoints.h"
 #include "worker/follow_rank.h"
 #include "worker/gradient_buckets.h"
 #include "worker/sharded_order.h"
@@ -286,15 +286,14 @@ void DataParallelImpl::check_frozen() const {
 }
 
 void DataParallelImpl::end_epoch() {
-  const std::int64_t ended = position_.epoch++;
-  position_.step_in_epoch = 0;
+  const std::int64_t ended = position_.epoch;
+  position_.end_epoch();
   for (const auto& f : at_end_of_epoch_) f(ended);
 }
 
 void DataParallelImpl::end_step(bool can_rewind) {
   in_step_ = false;
-  ++position_.step;
-  ++position_.step_in_epoch;
+  position_.end_step();
   if (is_check_due() && check_replicas(can_rewind)) return;
   for (const auto& [n, f] : every_) {
     if (position_.step % n == 0) f(position_.step);
@@ -307,13 +306,17 @@ bool DataParallelImpl::is_newcomer() const {
 
 void DataParallelImpl::remember_start() {
   if (session_.regrouper() == nullptr) return;
-  start_position_ = position_;
   start_collective_ = session_.member()->next_collective();
   remember(*this, start_);
 }
 
 bool DataParallelImpl::enter_loop() {
-  if (is_newcomer()) session_.check(session_.regrouper()->enter());
+  if (is_newcomer()) {
+    session_.checkpoints().skip_resume();
+    session_.check(session_.regrouper()->enter());
+  } else {
+    session_.checkpoints().resume(*this);
+  }
   in_loop_ = true;
   return std::exchange(began_at_boundary_, false);
 }
@@ -340,7 +343,7 @@ std::optional<std::string> DataParallelImpl::cannot_go_on() const {
 std::vector<std::span<const std::byte>> DataParallelImpl::give_state() {
   given_ = std::make_unique<Given>();
   Snapshot& snapshot = given_->snapshot;
-  snapshot = in_step_ || in_boundary_ ? take_snapshot(*this, start_position_, start_) : take_snapshot(*this, position_);
+  snapshot = in_step_ || in_boundary_ ? snapshot_of(*this, start_) : live_snapshot(*this, position_);
   const ReducerProgress progress = reducer_->progress();
   snapshot.metadata["boundary"] = in_boundary_ ? "1" : "0";
   snapshot.metadata["collective/scope"] = std::to_string(start_collective_.scope);
@@ -367,17 +370,24 @@ std::uint64_t DataParallelImpl::state_bytes_max() const {
 }
 
 Result<> DataParallelImpl::take_state(StateReceiver::State state, const Succession& succession) {
-  const auto file = parse_tensors(std::move(state.bytes), state.size, "the state of a survivor");
+  const std::string source = "the state of a survivor";
+  auto file = parse_tensors(std::move(state.bytes), state.size, source);
   TUTTI_TRY(file);
-  restore(*this, file->tensors, file->metadata, "the state of a survivor");
-  const auto number = [&](const char* key) { return std::stoull(file->metadata.at(key)); };
+  Checkpoint checkpoint;
+  checkpoint.folder = source;
+  checkpoint.metadata = file->metadata;
+  checkpoint.file = std::move(*file);
+  DataParallelImpl* const models[] = {this};
+  restore(models, *this, checkpoint);
+  const Metadata& metadata = checkpoint.metadata;
+  const auto number = [&](const char* key) { return std::stoull(metadata.at(key)); };
   ReducerProgress progress{{},
                            static_cast<std::uint32_t>(number("reducer/plan")),
                            number("reducer/exchanges"),
                            number("reducer/rounds"),
                            number("reducer/made_again"),
                            static_cast<int>(number("reducer/skipped"))};
-  std::istringstream order(file->metadata.at("reducer/order"));
+  std::istringstream order(metadata.at("reducer/order"));
   for (std::uint32_t parameter = 0; order >> parameter;) progress.order.push_back(parameter);
   TUTTI_TRY(reducer_->open_as(progress, succession, session_.deadline()));
   began_at_boundary_ = number("boundary") != 0;
@@ -401,6 +411,7 @@ bool DataParallelImpl::stops() {
                               at_stop_.empty() ? ", and the program saves nothing" : "");
   }
   for (const auto& f : at_stop_) f();
+  session_.checkpoints().stop(*this);
   return true;
 }
 
@@ -419,9 +430,13 @@ namespace tutti {
 DataParallel::DataParallel(Session& session, torch::nn::Module& module,
                            std::vector<torch::optim::Optimizer*> optimizers, DataParallelOptions options)
     : impl_(std::make_unique<worker::DataParallelImpl>(session.impl(), module, std::move(optimizers),
-                                                       std::move(options))) {}
+                                                       std::move(options))) {
+  impl_->session().checkpoints().attend(*impl_);
+}
 
-DataParallel::~DataParallel() = default;
+DataParallel::~DataParallel() {
+  impl_->session().checkpoints().forget(*impl_);
+}
 
 ShardedSampler DataParallel::sampler(std::size_t samples) {
   return ShardedSampler(*impl_, samples);
@@ -466,10 +481,13 @@ void DataParallel::every(std::int64_t n, std::function<void(std::int64_t)> f) {
 }
 
 void DataParallel::save(const std::string& folder) {
-  worker::save(*impl_, folder);
+  impl_->session().checkpoints().save(*impl_, folder);
 }
 bool DataParallel::load(const std::string& folder) {
-  return worker::load(*impl_, folder);
+  return impl_->session().checkpoints().load(*impl_, folder);
+}
+bool DataParallel::resume() {
+  return impl_->session().checkpoints().resume(*impl_);
 }
 void DataParallel::reloaded() {
   impl_->reloaded();

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tutti/data_parallel.h"
+#include "worker/data_position.h"
 #include "worker/exchange.h"
 #include "worker/parameter_table.h"
 #include "worker/reducer.h"
@@ -22,13 +23,6 @@
 #include "worker/snapshot.h"
 
 namespace tutti::worker {
-
-/// Where in the data the next iteration is. `step` counts optimizer steps over the whole run.
-struct DataPosition {
-  std::int64_t epoch = 0;
-  std::int64_t step_in_epoch = 0;
-  std::int64_t step = 0;
-};
 
 /// A scheduler and the arguments of each step() it was given. LibTorch's schedulers cannot be saved: a restore replays
 /// the steps.
@@ -54,6 +48,8 @@ class DataParallelImpl final : private Participant {
   const DataParallelOptions& options() const noexcept { return options_; }
   StateView state() const { return StateView(module_, optimizers_); }
   const DataPosition& position() const noexcept { return position_; }
+  /// `order` is to hold the position's epoch.
+  void begin_epoch(ShardedOrder& order) { worker::begin_epoch(order, position_); }
   /// Of a checkpoint. Exchanges that are made again are new ones to the others.
   void set_position(const DataPosition& position) noexcept;
   /// An iteration that the loop is still in counts as done: what it changed is in the state.
@@ -62,6 +58,8 @@ class DataParallelImpl final : private Participant {
   /// False while no_sync() holds.
   bool exchanging() const noexcept { return !reducer_ || reducer_->exchanging(); }
   void set_exchanging(bool exchanging) noexcept;
+  /// Null where nothing is exchanged.
+  Reducer* reducer() noexcept { return reducer_.get(); }
 
   // --- iterations
   /// `rank` draws the random numbers; `last_micro_batch` is the one whose backward exchanges.
@@ -139,8 +137,7 @@ class DataParallelImpl final : private Participant {
   bool in_iteration_ = false;
   bool in_step_ = false;  // from its first iteration until it is over: it may have several
   bool in_loop_ = false, in_boundary_ = false;
-  DataPosition start_position_;  // of the step that is under way, or that the boundary follows
-  StartOfStep start_;
+  StartOfStep start_;               // of the step that is under way, or that the boundary follows
   GatherKey start_collective_;      // the first that a newcomer makes which begins there
   bool began_at_boundary_ = false;  // a newcomer
   struct Given {                    // to newcomers, while it is on its way

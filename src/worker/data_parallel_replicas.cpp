@@ -7,7 +7,7 @@
 
 #include "common/crc32c.h"
 #include "tutti/error.h"
-#include "worker/checkpoint.h"
+#include "worker/checkpoints.h"
 #include "worker/data_parallel_impl.h"
 
 namespace tutti::worker {
@@ -54,7 +54,7 @@ bool DataParallelImpl::check_replicas(bool can_rewind) {
   const std::int64_t step = position_.step;
   if (!verdict.has_majority()) halt_by_replicas(verdict, what + ": none of them is known to be right");
   if (!can_rewind) halt_by_replicas(verdict, what + ": a loader of the program's own cannot go back");
-  if (checkpoint_folder_.empty() || !load(*this, checkpoint_folder_))
+  if (checkpoint_folder_.empty() || !session_.checkpoints().load(*this, checkpoint_folder_))
     halt_by_replicas(verdict, what + ": there is no checkpoint to go back to");
   if (session_.identity().rank == 0) {
     session_.logger().warning("after step {} the parameters differ: {}; all ranks go back to step {} of {}", step - 1,

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "ps/finite.h"
@@ -108,6 +109,7 @@ ReducerProgress Reducer::progress() const {
 Result<> Reducer::open_as(const ReducerProgress& progress, const Succession& succession, Deadline deadline) {
   plans_ = progress.plan;
   TUTTI_TRY(lay_out(progress.order, deadline));
+  settled_ = true;
   exchanges_ = progress.exchanges;
   exchanges_before_plan_ = progress.exchanges - progress.rounds;
   made_again_ = progress.made_again;
@@ -210,6 +212,18 @@ Result<> Reducer::lay_out_anew(Deadline deadline) {
   TUTTI_TRY(agreed);
   if (*agreed == reverse_order(parameters_.size())) return {};
   return lay_out(*agreed, deadline);
+}
+
+Result<> Reducer::settle(const std::vector<std::uint32_t>& ready_order, Deadline deadline) {
+  if (exchanges_ > 0) return {};
+  std::vector<std::uint32_t> sorted = ready_order;
+  std::ranges::sort(sorted, std::greater<>());
+  if (sorted != reverse_order(parameters_.size())) {
+    return fail(Errc::kBadData, fmt::format("{}: an order of {} parameters is none of its {}", options_.name,
+                                            ready_order.size(), parameters_.size()));
+  }
+  settled_ = true;
+  return ready_order == order_ ? Result<>() : lay_out(ready_order, deadline);
 }
 
 void Reducer::begin_step(std::uint64_t step) noexcept {
@@ -360,7 +374,8 @@ Result<> Reducer::finish(Deadline deadline) {
     ++id_.index;
   else
     ++id_.step;
-  if (exchanges_ == 1 && options_.agree_on_order) TUTTI_TRY(lay_out_anew(deadline));
+  if (!settled_ && options_.agree_on_order) TUTTI_TRY(lay_out_anew(deadline));
+  settled_ = true;
   reset();
   return {};
 }

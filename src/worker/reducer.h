@@ -91,7 +91,7 @@ class Reducer {
   Result<> open_as(const ReducerProgress& progress, const Succession& succession, Deadline deadline);
   ReducerProgress progress() const;
   /// The buckets are laid out for good.
-  bool is_settled() const noexcept { return exchanges_ > 0; }
+  bool is_settled() const noexcept { return settled_; }
   /// Whether backwards exchange (no_sync: false).
   void set_exchanging(bool exchanging) noexcept { exchanging_ = exchanging; }
   bool exchanging() const noexcept { return exchanging_; }
@@ -100,6 +100,11 @@ class Reducer {
   /// The next step is one that was made already, `steps` ago: its exchanges are new ones all the same.
   void rewind(std::uint64_t steps) noexcept { made_again_ += steps; }
   std::uint64_t exchanges() const noexcept { return exchanges_; }
+  /// The order by which the buckets are laid out, once it is for good.
+  std::vector<std::uint32_t> settled_order() const { return settled_ ? order_ : std::vector<std::uint32_t>(); }
+  /// Lays the buckets out, for good, by the order that the run had from which this one goes on. Collective; without
+  /// effect once there was an exchange. Errors: kBadData where that is no order of these parameters.
+  Result<> settle(const std::vector<std::uint32_t>& ready_order, Deadline deadline);
   std::uint32_t object() const noexcept { return options_.object; }
   /// The parameters' memory after a load into the model; refused (UsageError) once a step was taken.
   void accept_moved_parameters();
@@ -178,7 +183,8 @@ class Reducer {
   // owned by the thread that calls backward
   std::vector<Parameter> parameters_;
   std::uint32_t plans_ = 0;           ///< that were made so far
-  std::vector<std::uint32_t> order_;  ///< of the last one
+  std::vector<std::uint32_t> order_;  ///< by which they are laid out
+  bool settled_ = false;              ///< the buckets are laid out for good
   std::uint64_t exchanges_before_plan_ = 0;
   std::unique_ptr<GradientBuckets> buckets_;
   BufferBuckets buffers_;

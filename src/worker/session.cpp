@@ -29,11 +29,11 @@ constexpr int kStoppedExit = 75;  // "try again", as schedulers read it
 std::atomic<worker::SessionImpl*> live_session = nullptr;
 std::terminate_handler earlier_handler = nullptr;
 
-[[noreturn]] void end_process(worker::SessionImpl* session, int code, const char* what) noexcept {
+[[noreturn]] void end_process(worker::SessionImpl* session, Errc code, const char* what) noexcept {
   if (session != nullptr) session->end_process(code, what);
   std::fprintf(stderr, "tutti: %s\n", what);
   std::fflush(nullptr);
-  ::_exit(code);
+  ::_exit(exit_code(code));
 }
 
 /// An Error that nobody catches ends the process with its exit code, after one line, instead of a core dump.
@@ -42,12 +42,12 @@ std::terminate_handler earlier_handler = nullptr;
   try {
     if (const auto current = std::current_exception()) std::rethrow_exception(current);
   } catch (const Error& error) {
-    end_process(session, error.exit_code(), error.what());
+    end_process(session, error.errc(), error.what());
   } catch (const std::exception& error) {
-    if (session != nullptr) end_process(session, exit_code(Errc::kInternal), error.what());
+    if (session != nullptr) end_process(session, Errc::kInternal, error.what());
   } catch (...) {
     if (session != nullptr)
-      end_process(session, exit_code(Errc::kInternal), "an exception that is no std::exception was not caught");
+      end_process(session, Errc::kInternal, "an exception that is no std::exception was not caught");
   }
   if (earlier_handler != nullptr) earlier_handler();
   std::abort();

@@ -14,6 +14,7 @@
 
 #include "ps/client.h"
 #include "tutti/error.h"
+#include "worker/checkpoints.h"
 #include "worker/exchange_factory.h"
 #include "worker/sharded_order.h"
 #ifdef TUTTI_WITH_MPI
@@ -62,11 +63,13 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
   set_up_torch(environment);
   choose_exchange();
   watch_generations();
+  checkpoints_ = std::make_unique<Checkpoints>(*this);
   if (member() != nullptr) member()->on_abort([this](const Failure& cause) { abort(cause); });
 }
 
 SessionImpl::~SessionImpl() {
   leave();
+  checkpoints_.reset();
   shards_.reset();
   if (trace_ == nullptr) return;
   if (auto closed = trace_->close(); !closed) log_.warning("{}", closed.error().text());
@@ -187,21 +190,23 @@ void SessionImpl::raise(const Failure& failure) {
   tutti::raise(failure);
 }
 
-void SessionImpl::end_process(int exit_code, std::string_view what) noexcept {
+void SessionImpl::end_process(Errc code, std::string_view what) noexcept {
+  std::fflush(nullptr);  // first: once the coordinator knows, this process may be killed
   const bool told_already = member() != nullptr && member()->aborted().has_value();
   if (!told_already) {
     std::fprintf(stderr, "tutti: %.*s\n", static_cast<int>(what.size()), what.data());
-    if (member() != nullptr) member()->report_failure(fail(Errc::kInternal, std::string(what)));
+    if (member() != nullptr) member()->report_failure(fail(code, std::string(what)));
   }
-  std::fflush(nullptr);
-  ::_exit(exit_code);
+  ::_exit(exit_code(code));
 }
 
 void SessionImpl::leave() noexcept {
-  if (member() == nullptr || std::uncaught_exceptions() > exceptions_at_start_) return;
+  if (std::uncaught_exceptions() > exceptions_at_start_) return;
+  // A destructor cannot throw: the run's end is told the way an uncaught error is.
+  if (auto saved = checkpoints_->finish(); !saved) end_process(saved.error().code, saved.error().text());
+  if (member() == nullptr) return;
   if (auto left = member()->leave(deadline()); !left) {
-    // A destructor cannot throw: the run's end is told the way an uncaught error is.
-    end_process(exit_code(left.error().code), left.error().text());
+    end_process(left.error().code, left.error().text());
   }
 #ifdef TUTTI_WITH_MPI
   if (mpi() == nullptr) return;

@@ -47,6 +47,8 @@ struct TorchSettings {
   void (*set_deterministic)();
 };
 
+class Checkpoints;
+
 class SessionImpl {
  public:
   /// `mpi` is the user's communicator, or null. Throws what meet() fails with.
@@ -94,6 +96,7 @@ class SessionImpl {
   std::uint64_t step() const noexcept { return step_; }
   Progress& progress() noexcept { return progress_; }
   std::vector<UserState>& user_states() noexcept { return user_states_; }
+  Checkpoints& checkpoints() noexcept { return *checkpoints_; }
 
   // --- being asked to stop
   /// Signals and the agent's wish are heard from here on. Idempotent.
@@ -119,9 +122,9 @@ class SessionImpl {
     if (!result) raise(result.error());
     return std::move(*result);
   }
-  /// One line on stderr unless another rank's failure was the cause, then the process ends with the exit code. For
-  /// uncaught errors.
-  [[noreturn]] void end_process(int exit_code, std::string_view what) noexcept;
+  /// One line on stderr unless another rank's failure was the cause, then the process ends with the code's exit code.
+  /// For uncaught errors.
+  [[noreturn]] void end_process(Errc code, std::string_view what) noexcept;
 
  private:
   void keep_freed_memory();
@@ -146,6 +149,7 @@ class SessionImpl {
   std::unique_ptr<Regrouper> regrouper_;
   Progress progress_;
   std::vector<UserState> user_states_;
+  std::unique_ptr<Checkpoints> checkpoints_;
   std::uint32_t objects_ = 0;
   std::uint64_t step_ = 0;
   std::uint64_t exchange_count_ = 0;

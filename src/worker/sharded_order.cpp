@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/sharded_order.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -27,10 +28,6 @@ std::uint64_t below(std::uint64_t bound, std::uint64_t& state) {
   }
 }
 
-std::size_t count_steps(std::size_t samples, std::size_t global_batch, LastBatch last) {
-  return last == LastBatch::kDrop ? samples / global_batch : (samples + global_batch - 1) / global_batch;
-}
-
 }  // namespace
 
 std::uint64_t mix(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
@@ -38,22 +35,25 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
 }
 
 ShardedOrder::ShardedOrder(std::size_t samples, std::size_t batch, int ranks, std::uint64_t seed, LastBatch last)
-    : samples_(samples),
-      batch_(batch),
-      ranks_(ranks),
-      seed_(seed),
-      steps_(count_steps(samples, batch * static_cast<std::size_t>(ranks), last)) {}
+    : samples_(samples), batch_(batch), ranks_(ranks), seed_(seed), last_(last) {}
 
-void ShardedOrder::begin_epoch(std::uint64_t epoch) {
+std::size_t ShardedOrder::count_steps(std::size_t start) const noexcept {
+  const std::size_t left = samples_ - std::min(start, samples_);
+  return last_ == LastBatch::kDrop ? left / samples_per_step() : (left + samples_per_step() - 1) / samples_per_step();
+}
+
+void ShardedOrder::begin_epoch(std::uint64_t epoch, const EpochStart& start) {
   order_.resize(samples_);
   std::iota(order_.begin(), order_.end(), std::size_t{0});
-  std::uint64_t state = mix(seed_, epoch, static_cast<std::uint64_t>(ranks_));
+  std::uint64_t state = mix(seed_, epoch, static_cast<std::uint64_t>(start.ranks > 0 ? start.ranks : ranks_));
   for (std::size_t i = samples_; i > 1; --i) std::swap(order_[i - 1], order_[below(i, state)]);
+  start_ = start.samples;
 }
 
 std::vector<std::size_t> ShardedOrder::indices(std::size_t step, int rank) const {
-  TUTTI_ASSERT(!order_.empty() && step < steps_, "a step outside the epoch");
-  const std::size_t first = (step * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(rank)) * batch_;
+  TUTTI_ASSERT(!order_.empty() && step < steps(), "a step outside the epoch");
+  const std::size_t first =
+      start_ + (step * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(rank)) * batch_;
   std::vector<std::size_t> result(batch_);
   for (std::size_t i = 0; i < batch_; ++i) result[i] = order_[(first + i) % samples_];
   return result;

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a process needs to go on from a step: what StateView names, the program's own state, the schedulers,
-// the position in the data. Checkpoints keep it, newcomers get it. Thread safety: the training thread.
+// What a newcomer gets: the state from which the step began that the others wait in, as a checkpoint would hold it. A
+// survivor's tensors are not copied for it: they stay as they are while it waits. Thread safety: the training thread.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "common/safetensors.h"
+#include "worker/data_position.h"
 
 namespace tutti::worker {
 
 class DataParallelImpl;
-struct DataPosition;
 
-/// The entries point into the tensors, which may be the live ones, and the strings.
+/// The entries point into the tensors, which are the live ones, and the strings.
 struct Snapshot {
   std::vector<at::Tensor> tensors;
   std::vector<std::string> user;
@@ -26,10 +25,7 @@ struct Snapshot {
 };
 
 /// The state as it is, at `position`.
-Snapshot take_snapshot(DataParallelImpl& parallel, const DataPosition& position);
-/// Puts a snapshot in place of the program's state; `source` is for messages. Throws MismatchError, DataError.
-void restore(DataParallelImpl& parallel, std::span<const NamedBytes> entries, const Metadata& metadata,
-             const std::string& source);
+Snapshot live_snapshot(DataParallelImpl& parallel, const DataPosition& position);
 
 /// What of the state an iteration changes before its optimizer step, as it was when the iteration began. Parameters and
 /// optimizer state need no copy: nothing changes them until then.
@@ -38,6 +34,7 @@ struct StartOfStep {
     std::string name;  ///< in the state
     at::Tensor live, copy;
   };
+  DataPosition position;
   std::vector<Buffer> buffers;
   std::vector<double> learning_rates;       ///< of each optimizer's groups
   std::vector<std::size_t> schedule_steps;  ///< of each schedule
@@ -45,6 +42,6 @@ struct StartOfStep {
 };
 void remember(DataParallelImpl& parallel, StartOfStep& start);
 /// The state as it was then.
-Snapshot take_snapshot(DataParallelImpl& parallel, const DataPosition& position, const StartOfStep& start);
+Snapshot snapshot_of(DataParallelImpl& parallel, const StartOfStep& start);
 
 }  // namespace tutti::worker

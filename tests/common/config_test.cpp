@@ -105,6 +105,7 @@ TEST_F(Config, NamesWhatWasExpectedAndFound) {
   EXPECT_THAT(refused("seed = -1"), HasSubstr("expected a whole number from 0 up"));
   EXPECT_THAT(refused("timeout_s = nan"), HasSubstr("expected a number from 0.1 to 86400, found nan"));
   EXPECT_THAT(refused("deterministic = 1"), HasSubstr("expected true or false, found 1"));
+  EXPECT_THAT(refused("checkpoint_keep = 0"), HasSubstr("expected a whole number from 1 to 1000000, found 0"));
   EXPECT_THAT(refused("log_dir = 3"), HasSubstr("expected a string, found 3"));
   EXPECT_THAT(refused("program = [1]"), HasSubstr("program: expected a value or a list of strings"));
   EXPECT_THAT(refused("[workers]\n"), HasSubstr("found a table"));
@@ -151,6 +152,9 @@ TEST_F(Config, PrintsWhatItReadsBack) {
   config.keep_freed_memory = false;
   config.born_in_place = false;
   config.deterministic = false;
+  config.checkpoint_dir = "runs/checkpoints";
+  config.checkpoint_every = 50;
+  config.checkpoint_keep = 2;
   EXPECT_EQ(loaded(to_toml(config)), config);
   EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});
 }

@@ -5,8 +5,6 @@
 
 #include <cstring>
 
-#include "tests/common/temporary_folder.h"
-
 namespace tutti {
 namespace {
 
@@ -130,14 +128,6 @@ TEST(Safetensors, RefusesToWriteANameTwice) {
   EXPECT_EQ(make_tensor_header(twice, {}).error().code, Errc::kUsage);
   const std::vector<NamedBytes> reserved = {{"__metadata__", DType::kUInt8, {1}, bytes_of("x")}};
   EXPECT_EQ(make_tensor_header(reserved, {}).error().code, Errc::kUsage);
-}
-
-TEST(Safetensors, NamesAFileThatIsNotThere) {
-  const testing::TemporaryFolder folder;
-  const auto file = read_tensors(folder.file("none"));
-  ASSERT_FALSE(file);
-  EXPECT_EQ(file.error().code, Errc::kIo);
-  EXPECT_THAT(file.error().text(), HasSubstr(folder.file("none")));
 }
 
 }  // namespace

@@ -47,6 +47,15 @@ TEST(CommandLine, MistakesAreUsageErrorsThatSaySo) {
   EXPECT_THAT(parse_command({"run", "a.toml", "b.toml"}).error().text(), HasSubstr("b.toml"));
 }
 
+TEST(CommandLine, LooksAtCheckpoints) {
+  const auto command = std::get<CheckpointCommand>(parse_command({"checkpoint", "verify", "runs/c"}).value());
+  EXPECT_EQ(command.action, CheckpointAction::kVerify);
+  EXPECT_EQ(command.path, "runs/c");
+  EXPECT_EQ(parse_command({"checkpoint"}).error().code, Errc::kUsage);
+  EXPECT_EQ(parse_command({"checkpoint", "show"}).error().code, Errc::kUsage);
+  EXPECT_EQ(parse_command({"checkpoint", "remove", "c"}).error().code, Errc::kUsage);
+}
+
 TEST(CommandLine, KnowsItsOtherCommands) {
   EXPECT_TRUE(std::holds_alternative<ServerCommand>(parse_command({"server"}).value()));
   EXPECT_TRUE(std::holds_alternative<DoctorCommand>(parse_command({"doctor"}).value()));

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -24,11 +25,12 @@ namespace {
 constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 
 struct Arguments {
-  std::string optimizer = "sgd", variant, dump, checkpoint;
+  std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after;
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
-  std::int64_t save_at = 0, kill_at = -1, nan_at = -1, nan_steps = 1, signal_at = -1, flip_at = -1, save_every = 0;
+  std::int64_t save_at = 0, kill_at = -1, samples = 0, nan_at = -1, nan_steps = 1, signal_at = -1, flip_at = -1,
+               save_every = 0;
   std::vector<std::int64_t> own_batches;
 };
 
@@ -49,6 +51,8 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--checkpoint", a.checkpoint, "folder");
   app.add_option("--save-at", a.save_at, "save after so many steps and end");
   app.add_flag("--resume", a.resume);
+  app.add_option("--samples", a.samples, "of the data set; 0: as many as fill all steps");
+  app.add_option("--seen", a.seen, "file for epoch and sample of all that this rank trained on, behind its rank");
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
   app.add_option("--nan-at", a.nan_at, "--variant-rank's loss is no number from this step on (reference: left out)");
   app.add_option("--nan-steps", a.nan_steps, "for so many steps");
@@ -56,6 +60,7 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--save-every", a.save_every, "save to --checkpoint after so many steps, again and again");
   app.add_option("--own-batches", a.own_batches, "of each rank, in a loop of the program's own");
   app.add_option("--signal-at", a.signal_at, "--variant-rank sends itself a TERM in this step");
+  app.add_option("--kill-after", a.kill_after, "but not before this is there");
   return app;
 }
 
@@ -83,6 +88,17 @@ void dump(const std::string& path, const torch::nn::Module& model) {
     const torch::Tensor values = parameter.detach().to(torch::kFloat64).contiguous();
     file.write(static_cast<const char*>(values.const_data_ptr()), static_cast<std::streamsize>(values.nbytes()));
   }
+}
+
+void die(const std::string& after) {
+  while (!after.empty() && !std::filesystem::exists(after)) std::this_thread::yield();
+  ::kill(::getpid(), SIGKILL);
+}
+
+void note(const std::string& path, int rank, std::int64_t epoch, const torch::Tensor& which) {
+  if (path.empty()) return;
+  std::ofstream file(path + std::to_string(rank), std::ios::app);
+  for (std::int64_t i = 0; i < which.numel(); ++i) file << epoch << ' ' << which[i].item<std::int64_t>() << '\n';
 }
 
 void report(const Arguments& arguments, const tutti::Session& session, Exacting& model,
@@ -190,7 +206,8 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   model->never.requires_grad_(true);
   if (arguments.copy) model = Exacting("");
   if (arguments.resume && !parallel.load(arguments.checkpoint)) throw tutti::DataError("nothing to resume from");
-  Samples samples(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
+  const std::int64_t all = kBatch * kStepsPerEpoch * session.world_size();
+  Samples samples(static_cast<std::size_t>(arguments.samples > 0 ? arguments.samples : all));
   std::int64_t flip_at = arguments.flip_at;
   if (!arguments.own_batches.empty()) {
     own_loop(arguments, session, parallel, model, *optimizer);
@@ -202,12 +219,13 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
     optimizer->zero_grad();
     torch::Tensor loss = loss_of(model, batch, session.rank());
     const std::int64_t step = parallel.steps() - 1;
-    if (step == arguments.kill_at && session.rank() == 1) ::kill(::getpid(), SIGKILL);
+    if (step == arguments.kill_at && session.rank() == 1) die(arguments.kill_after);
     if (step == arguments.signal_at && odd_one) ::kill(::getpid(), SIGTERM);
     if (is_nan_step(arguments, step) && odd_one) loss = loss * std::numeric_limits<double>::quiet_NaN();
     loss.backward();
     optimizer->step();
     session.log("loss", loss.item<double>());
+    note(arguments.seen, session.rank(), parallel.epoch(), batch.target);
     if (step == std::exchange(flip_at, step == flip_at ? -1 : flip_at) && odd_one) flip_a_bit(model);
     if (arguments.save_every > 0 && parallel.steps() % arguments.save_every == 0) parallel.save(arguments.checkpoint);
     if (parallel.steps() != arguments.save_at) continue;

@@ -37,6 +37,7 @@ struct Stop {
   std::int64_t at = 0;
   std::string folder;
   bool resume = false;
+  bool forgets = false;  ///< to call resume()
 };
 
 void finish(tutti::Session& session, const std::vector<std::string>& hashes) {
@@ -58,6 +59,7 @@ void train(tutti::Session& session, const Stop& stop) {
   session.state(
       "seen", [&](std::ostream& out) { out << seen; }, [&](std::istream& in) { in >> seen; });
   if (stop.resume && !parallel.load(stop.folder)) throw tutti::DataError("nothing to resume from");
+  if (!stop.forgets) parallel.resume();
   auto dataset = Waves().map(torch::data::transforms::Stack<>());
   auto loader = torch::data::make_data_loader(std::move(dataset), parallel.sampler(203),  // 4
                                               torch::data::DataLoaderOptions().batch_size(8).workers(2));
@@ -170,6 +172,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   Stop stop;
+  if (argc > 1) stop.forgets = std::strcmp(argv[1], "--forget") == 0;
   if (argc > 3) stop = {std::stoll(argv[2]), argv[3], std::strcmp(argv[1], "--resume") == 0};
   train(session, stop);
 }

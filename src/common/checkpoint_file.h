@@ -29,7 +29,8 @@ struct Checkpoint {
 };
 
 /// Writes a checkpoint into `directory`, which is made if it is not there; returns its folder. A checkpoint of the same
-/// step is replaced. Errors: kIo with the path; kUsage for tensor names that are given twice.
+/// step is replaced. Errors: kIo with the path; kUsage for tensor names that are given twice, and for text that is not
+/// UTF-8.
 Result<std::string> save_checkpoint(const std::string& directory, std::uint64_t step,
                                     std::span<const NamedBytes> tensors, const Metadata& metadata);
 

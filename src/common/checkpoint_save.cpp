@@ -93,6 +93,7 @@ Result<> put_in_place(const std::string& written, const std::string& place) {
 
 Result<std::string> save_checkpoint(const std::string& directory, std::uint64_t step,
                                     std::span<const NamedBytes> tensors, const Metadata& metadata) {
+  TUTTI_TRY(check_metadata(metadata));
   const std::string place = fmt::format("{}/{}{:012}", directory, kFolderPrefix, step);
   const std::string temporary = place + ".tmp";
   std::error_code error;

@@ -175,5 +175,15 @@ TEST(Manifest, RefusesAnotherFormat) {
   EXPECT_THAT(parse_manifest(text).error().text(), HasSubstr("another format"));
 }
 
+// JSON is UTF-8: such a checkpoint was once written, and then taken for a torn one.
+TEST_F(CheckpointFile, WritesNothingThatItCouldNotReadBack) {
+  const std::vector<NamedBytes> named_wrong = {{"weight\xff", DType::kFloat32, {0}, {}}};
+  EXPECT_EQ(save_checkpoint(directory(), 1, named_wrong, {}).error().code, Errc::kUsage);
+  EXPECT_EQ(save_checkpoint(directory(), 1, {}, {{"note", "caf\xe9"}}).error().code, Errc::kUsage);
+  EXPECT_EQ(newest(), "none");
+  EXPECT_TRUE(save_checkpoint(directory(), 1, {}, {{"note", "caf\xc3\xa9"}}));
+  EXPECT_EQ(newest(), "step-000000000001");
+}
+
 }  // namespace
 }  // namespace tutti

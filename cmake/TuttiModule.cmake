@@ -48,9 +48,10 @@ function(tutti_module name)
   set_target_properties(tutti_${name} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TORCH] [SERIAL]): one GoogleTest executable, each of its tests one of ctest's.
+# tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TIMEOUT seconds] [ENVIRONMENT name=value] [TORCH] [SERIAL]): one
+# GoogleTest executable, each of its tests one of ctest's.
 function(tutti_test name)
-  cmake_parse_arguments(ARG "TORCH;SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;SERIAL" "LABEL;TIMEOUT;ENVIRONMENT" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()
@@ -65,5 +66,6 @@ function(tutti_test name)
     target_precompile_headers(${name} REUSE_FROM mnist)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
+                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL}
+                       ENVIRONMENT "${ARG_ENVIRONMENT}")
 endfunction()

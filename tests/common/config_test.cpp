@@ -147,6 +147,12 @@ TEST_F(Config, NamesTheLineOfAFileThatIsNotToml) {
   EXPECT_THAT(load_config(folder_.file("none.toml"), {}, {}).error().text(), HasSubstr("none.toml cannot be opened"));
 }
 
+// toml++ has undefined behaviour for it.
+TEST_F(Config, RefusesCharactersBeyondAsciiOutsideOfStrings) {
+  EXPECT_THAT(refused("seed = 1\nworker\xc5\xa0 = 4\n"), HasSubstr("run.toml:2: expected ASCII outside of comments"));
+  EXPECT_EQ(loaded("log_dir = 'caf\xc3\xa9'  # caf\xc3\xa9\n").log_dir, "caf\xc3\xa9");
+}
+
 TEST_F(Config, PrintsWhatItReadsBack) {
   RunConfig config;
   config.program = {"./train", "a \"quoted\" one", "back\\slash\ttab\n", "größer"};

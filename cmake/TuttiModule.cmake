@@ -14,6 +14,12 @@ add_library(tutti_sanitizer INTERFACE)
 if(TUTTI_SANITIZER STREQUAL "address")
   target_compile_options(tutti_sanitizer INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(tutti_sanitizer INTERFACE -fsanitize=address,undefined)
+  # For a test's own code the address sanitizer is enough as far as pointers go; checking each twice takes a third of the compiler's time.
+  set(TUTTI_TEST_OPTIONS -fno-sanitize=null,alignment,object-size,vptr)
+elseif(TUTTI_SANITIZER STREQUAL "fuzzer")
+  target_compile_options(tutti_sanitizer INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+                                                   -fno-omit-frame-pointer)
+  target_link_options(tutti_sanitizer INTERFACE -fsanitize=address,undefined)
 elseif(TUTTI_SANITIZER STREQUAL "thread")
   target_compile_options(tutti_sanitizer INTERFACE -fsanitize=thread -Wno-tsan)
   target_link_options(tutti_sanitizer INTERFACE -fsanitize=thread)
@@ -42,9 +48,10 @@ function(tutti_module name)
   set_target_properties(tutti_${name} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TORCH] [SERIAL]): one GoogleTest executable, each of its tests one of ctest's.
+# tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TIMEOUT seconds] [ENVIRONMENT name=value] [TORCH] [SERIAL]): one
+# GoogleTest executable, each of its tests one of ctest's.
 function(tutti_test name)
-  cmake_parse_arguments(ARG "TORCH;SERIAL" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;SERIAL" "LABEL;TIMEOUT;ENVIRONMENT" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()
@@ -54,9 +61,11 @@ function(tutti_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} tutti_warnings tutti_sanitizer GTest::gmock GTest::gtest_main)
+  target_compile_options(${name} PRIVATE ${TUTTI_TEST_OPTIONS})
   if(ARG_TORCH)
     target_precompile_headers(${name} REUSE_FROM mnist)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
+                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL}
+                       ENVIRONMENT "${ARG_ENVIRONMENT}")
 endfunction()

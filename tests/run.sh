@@ -11,8 +11,7 @@ readonly results=build/results
 # Tests never leave the loopback interface, and may be run by root in a container.
 export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-# Leaks of OpenMPI are known by its libraries on their stacks, which only the slow way of unwinding finds.
-export ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=10 UBSAN_OPTIONS=print_stacktrace=1
+export ASAN_OPTIONS=malloc_context_size=10 UBSAN_OPTIONS=print_stacktrace=1
 export LSAN_OPTIONS=suppressions=$root/tests/sanitizers/leaks.txt:print_suppressions=0
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$root/tests/sanitizers/threads.txt
 

@@ -45,7 +45,7 @@ using WriteProgress = std::function<void(std::uint64_t bytes)>;
 
 /// Writes a checkpoint into `directory`, which is made if it is not there; returns its folder. A checkpoint of the same
 /// step is replaced. What could not be finished is taken away again. Errors: kIo with the path; kUsage for tensor names
-/// that are given twice.
+/// that are given twice or are not UTF-8.
 Result<std::string> save_checkpoint(FileSystem& files, const std::string& directory, const CheckpointContent& content,
                                     const WriteProgress& progress = {});
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 constexpr double kManyProcesses = 65536;
+constexpr int kSlotsMax = 4096;            // of one host: more than any has cores
 constexpr double kLargestBlock = 1 << 30;  // what one frame carries
 constexpr double kOneDay = 86400;
 constexpr double kStepsMax = 1e9;
@@ -52,6 +53,14 @@ std::string check_ports(std::string_view value) {
   return range ? "" : range.error().message;
 }
 
+// Each slot becomes an agent: there is at least one, and a slip of the finger does not cost all memory.
+bool is_slots(std::string_view digits) {
+  int slots = 0;
+  const char* const end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, slots);
+  return error == std::errc{} && stop == end && 1 <= slots && slots <= kSlotsMax;
+}
+
 // Hosts end up in an argument of mpirun: nothing that could be read as an option or as a list gets there.
 std::string check_host(std::string_view value) {
   const std::size_t colon = std::min(value.find(':'), value.size());
@@ -61,8 +70,8 @@ std::string check_host(std::string_view value) {
   const bool name_ok = !name.empty() && is_alnum(name[0]) && std::ranges::all_of(name, [&](char c) {
     return is_alnum(c) || c == '.' || c == '-' || c == '_';
   });
-  const bool slots_ok = slots.empty() || (slots.size() > 1 && std::ranges::all_of(slots.substr(1), is_digit));
-  return name_ok && slots_ok ? "" : "expected host names, each with :slots or without";
+  return name_ok && (slots.empty() || is_slots(slots.substr(1))) ? ""
+                                                                 : "expected host names, each with :slots or without";
 }
 
 using C = RunConfig;

@@ -9,6 +9,7 @@
 
 #include "common/config_keys.h"
 #include "common/file.h"
+#include "common/toml_text.h"
 
 namespace tutti {
 namespace {
@@ -80,6 +81,10 @@ Result<> read_toml(RunConfig& config, const std::string& file) {
     Failure failure = std::move(content).error();
     failure.code = Errc::kConfig;
     return std::move(failure).wrap("the configuration file cannot be used");
+  }
+  if (const auto line = line_of_stray_character(*content)) {
+    return fail(Errc::kConfig,
+                fmt::format("{}:{}: expected ASCII outside of comments and strings of one line", file, *line));
   }
   try {
     return read_table(config, file, toml::parse(*content, file));

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "common/config_keys.h"
+#include "common/utf8.h"
 
 namespace tutti {
 namespace {
@@ -105,6 +106,7 @@ struct Setter {
     return "";
   }
   std::string refused(const std::string& value) const {
+    if (!is_utf8(value)) return "expected text in UTF-8";  // TOML has no other, and the run saves what it used
     std::string problem = key.check == nullptr ? "" : key.check(value);
     return problem.empty() ? problem : problem + ", found " + quoted(value);
   }

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "common/assert.h"
+#include "common/utf8.h"
 
 namespace tutti {
 namespace {
@@ -120,6 +121,14 @@ class HeaderReader {
   std::span<const std::byte> data_;
 };
 
+// The header is JSON, which other bytes would make unreadable.
+Result<> check_names(std::span<const NamedBytes> tensors) {
+  for (const NamedBytes& tensor : tensors) {
+    if (!is_utf8(tensor.name)) return fail(Errc::kUsage, "the tensor name '" + tensor.name + "' is not UTF-8");
+  }
+  return {};
+}
+
 std::uint64_t header_length(std::span<const std::byte> bytes) {
   if (bytes.size() < kLengthBytes)
     throw std::runtime_error(fmt::format("expected at least 8 bytes, found {}", bytes.size()));
@@ -133,7 +142,16 @@ std::uint64_t header_length(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+Result<> check_metadata(const Metadata& metadata) {
+  for (const auto& [key, value] : metadata) {
+    if (!is_utf8(key) || !is_utf8(value)) return fail(Errc::kUsage, "the metadata '" + key + "' is not UTF-8");
+  }
+  return {};
+}
+
 Result<TensorHeader> make_tensor_header(std::span<const NamedBytes> tensors, const Metadata& metadata) {
+  TUTTI_TRY(check_names(tensors));
+  TUTTI_TRY(check_metadata(metadata));
   TensorHeader header;
   header.order.resize(tensors.size());
   std::iota(header.order.begin(), header.order.end(), std::size_t{0});

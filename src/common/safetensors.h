@@ -26,6 +26,8 @@ struct NamedBytes {
 };
 
 using Metadata = std::map<std::string, std::string>;
+/// kUsage for text that is not UTF-8: it could be written, but not be read back.
+Result<> check_metadata(const Metadata& metadata);
 
 /// A file's content, with the tensors pointing into it. Each is aligned to its elements when tutti wrote the file.
 struct TensorFile {
@@ -35,7 +37,7 @@ struct TensorFile {
 };
 
 /// Length and header, padded so that the bytes after it are aligned, and the order in which the tensors' bytes follow:
-/// wide elements first. Errors: kUsage for a name given twice or reserved.
+/// wide elements first. Errors: kUsage for a name given twice or reserved, and for text that is not UTF-8.
 struct TensorHeader {
   std::string bytes;
   std::vector<std::size_t> order;

@@ -112,8 +112,8 @@ Rendezvous::~Rendezvous() = default;
 Rendezvous::Rendezvous(Rendezvous&&) noexcept = default;
 Rendezvous& Rendezvous::operator=(Rendezvous&&) noexcept = default;
 
-Result<Rendezvous> meet(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
-                        Logger& log) {
+Result<Rendezvous> meet(const Environment& environment, [[maybe_unused]] std::unique_ptr<MpiWorld> mpi,
+                        [[maybe_unused]] const Clock& clock, Logger& log) {
 #ifdef TUTTI_WITH_MPI
   if (mpi) return meet_embedded(environment, std::move(mpi), clock, log);
 #endif

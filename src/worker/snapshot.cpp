@@ -52,6 +52,7 @@ Metadata metadata_at(DataParallelImpl& parallel, const DataPosition& position) {
   DataParallelImpl* const models[] = {&parallel};
   Metadata metadata = metadata_of(models, parallel.session(), position);
   metadata.erase("ready_order");  // the newcomer joins the others' buckets, which are laid out
+  metadata.erase("config");       // and has it already
   return metadata;
 }
 

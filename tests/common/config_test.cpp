@@ -135,9 +135,30 @@ TEST_F(Config, RefusesNamesThatAreNotInItsLists) {
   EXPECT_THAT(refused("hosts = ['a:']"), HasSubstr("found \"a:\""));
 }
 
+// Each slot becomes a place in a list: the first once took all memory, the last left a host without any.
+TEST_F(Config, RefusesAHostWithMoreSlotsThanAnyHasOrWithNone) {
+  for (const char* slots : {"4000000000", "99999999999999999999", "4097", "0"}) {
+    EXPECT_THAT(refused("", {}, {std::string("hosts=a:") + slots}), HasSubstr(slots));
+  }
+  EXPECT_THAT(loaded("", {}, {"hosts=a:4096"}).hosts, ElementsAre("a:4096"));
+}
+
+// Arguments and variables are any bytes; printed, they once made a file that could not be read.
+TEST_F(Config, RefusesTextThatItCouldNotReadBack) {
+  EXPECT_THAT(refused("", {}, {"log_dir=caf\xe9"}), HasSubstr("log_dir: expected text in UTF-8"));
+  EXPECT_THAT(refused("", {{"TUTTI_PROGRAM", "./train \xff"}}), HasSubstr("expected text in UTF-8"));
+  EXPECT_EQ(loaded("", {}, {"log_dir=caf\xc3\xa9"}).log_dir, "caf\xc3\xa9");
+}
+
 TEST_F(Config, NamesTheLineOfAFileThatIsNotToml) {
   EXPECT_THAT(refused("seed = 1\nworkers =\n"), HasSubstr("run.toml:2: "));
   EXPECT_THAT(load_config(folder_.file("none.toml"), {}, {}).error().text(), HasSubstr("none.toml cannot be opened"));
+}
+
+// toml++ has undefined behaviour for it.
+TEST_F(Config, RefusesCharactersBeyondAsciiOutsideOfStrings) {
+  EXPECT_THAT(refused("seed = 1\nworker\xc5\xa0 = 4\n"), HasSubstr("run.toml:2: expected ASCII outside of comments"));
+  EXPECT_EQ(loaded("log_dir = 'caf\xc3\xa9'  # caf\xc3\xa9\n").log_dir, "caf\xc3\xa9");
 }
 
 TEST_F(Config, PrintsWhatItReadsBack) {

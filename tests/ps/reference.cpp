@@ -59,7 +59,7 @@ void store(Bytes& bytes, std::size_t i, Number number) {
 }
 
 template <class Sum>
-Sum reduce_element(std::vector<Sum> values, Reduction reduction, SumLoop loop) {
+Sum reduce_element(std::vector<Sum>& values, Reduction reduction, SumLoop loop) {
   if (loop == SumLoop::kReversedOrder) std::reverse(values.begin(), values.end());
   Sum sum = values.front();
   for (std::size_t i = 1; i < values.size(); ++i) sum = static_cast<Sum>(sum + values[i]);
@@ -71,9 +71,9 @@ Sum reduce_element(std::vector<Sum> values, Reduction reduction, SumLoop loop) {
 template <class Stored, class Sum, class Widen, class Narrow>
 Bytes reduce_all(const std::vector<Bytes>& from, Reduction reduction, SumLoop loop, Widen widen, Narrow narrow) {
   Bytes result(from.front().size());
+  std::vector<Sum> values(from.size());
   for (std::size_t i = 0; i < result.size() / sizeof(Stored); ++i) {
-    std::vector<Sum> values;
-    for (const Bytes& contribution : from) values.push_back(widen(load<Stored>(contribution, i)));
+    for (std::size_t rank = 0; rank < from.size(); ++rank) values[rank] = widen(load<Stored>(from[rank], i));
     store<Stored>(result, i, narrow(reduce_element(values, reduction, loop)));
   }
   return result;

@@ -119,6 +119,17 @@ TEST(Frame, ChangesItsChecksumWithEveryBitOfHeaderControlAndPayload) {
   }
 }
 
+TEST(Frame, ChangesItsChecksumWithEachOfTenThousandBitsOfABody) {
+  std::vector<std::byte> body(1250);
+  for (std::size_t i = 0; i < body.size(); ++i) body[i] = static_cast<std::byte>(i * 37);
+  const std::uint32_t right = checksum(sample(), {}, body);
+  for (std::size_t bit = 0; bit < 8 * body.size(); ++bit) {
+    body[bit / 8] ^= std::byte{1} << (bit % 8);
+    EXPECT_NE(checksum(sample(), {}, body), right) << "bit " << bit;
+    body[bit / 8] ^= std::byte{1} << (bit % 8);
+  }
+}
+
 TEST(Frame, CarriesTheChecksumOnOverAPayloadInPieces) {
   const std::string payload = "some tensor bytes";
   const auto bytes = std::as_bytes(std::span(payload));

@@ -194,7 +194,7 @@ TEST_P(RunTest, NothingIsLeftWhenTheLauncherIsKilled) {
 /// A task of `srun --mpi=none -n 2`, as its environment shows it.
 RunTutti::Options slurm_task(int task, const std::string& shared, const Words& program) {
   RunTutti::Options options;
-  options.arguments = {"run", "exchange=gloo", "--"};
+  options.arguments = {"run", "exchange=gloo", "replacements=0", "--"};
   options.arguments.insert(options.arguments.end(), program.begin(), program.end());
   options.environment = {{"SLURM_JOB_ID", "1"},
                          {"SLURM_STEP_ID", "0"},

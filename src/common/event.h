@@ -33,7 +33,15 @@ enum class EventKind : std::uint8_t {
   kMemberLost,  // membership
   kGenerationChanged,
   kFrameRefused,
+  // Recordings keep these numbers: what is new goes to the end.
+  kBucketStarted,  // the exchange has begun on it
+  kRequestBegin,
+  kRequestEnd,  // a question to the coordinator; `bucket` is its FrameType
+  kRunEnded,    // this process was told that the run is over
 };
+constexpr EventKind last_enumerator(EventKind) noexcept {
+  return EventKind::kRunEnded;
+}
 std::string_view name_of(EventKind kind) noexcept;
 
 struct Event {
@@ -42,9 +50,9 @@ struct Event {
   std::int32_t rank = -1;  ///< whom it is about
   std::uint32_t generation = 0;
   std::uint64_t step = 0;
-  std::uint32_t object = 0;  ///< which DataParallel
+  std::uint32_t object = 0;  ///< which DataParallel; of membership the Role
   std::uint32_t bucket = 0;  ///< or chunk
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;   ///< of kMemberLost the wait status, as waitpid gave it
 };
 
 class EventSink {
@@ -56,6 +64,18 @@ class EventSink {
 class NullEventSink final : public EventSink {
  public:
   void record(const Event&) noexcept override {}
+};
+
+/// Hands every event on. Thread safety: any thread, once every sink was added. A sink outlives its use here.
+class EventTee final : public EventSink {
+ public:
+  void add(EventSink& sink) { sinks_.push_back(&sink); }
+  void record(const Event& event) noexcept override {
+    for (EventSink* sink : sinks_) sink->record(event);
+  }
+
+ private:
+  std::vector<EventSink*> sinks_;
 };
 
 /// Keeps the last `capacity` events. Thread safety: any thread.

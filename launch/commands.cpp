@@ -10,6 +10,7 @@
 
 #include "common/bootstrap.h"
 #include "common/event.h"
+#include "common/recording.h"
 #include "common/mpi/mpi_environment.h"
 #include "common/net/interfaces.h"
 #include "launch/doctor.h"
@@ -156,10 +157,12 @@ int execute(const ServerCommand&, const Environment& environment) {
   signal(SIGPIPE, SIG_IGN);
   const auto bootstrap = read_bootstrap(fd);
   if (!bootstrap) return complain(bootstrap.error());
-  NullEventSink events;
+  const Logger log = Logger::to_stderr("shard " + std::to_string(bootstrap->rank));
+  const auto recorder = begin_recording(bootstrap->recordings, recorded_process(*bootstrap), log);
+  EventTee events;
+  if (recorder) events.add(*recorder);
   const SteadyClock clock;
-  const auto code =
-      ps::serve(*bootstrap, fd, clock, events, Logger::to_stderr("shard " + std::to_string(bootstrap->rank)));
+  const auto code = ps::serve(*bootstrap, fd, clock, events, log);
   return code ? *code : complain(code.error());
 }
 

@@ -218,6 +218,15 @@ void Recorder::discard() noexcept {
   ::unlink(path_.c_str());
 }
 
+std::unique_ptr<Recorder> begin_recording(const std::string& folder, RecordedProcess process, const Logger& log) {
+  if (folder.empty()) return nullptr;
+  process.pid = ::getpid();
+  auto recorder = Recorder::create(folder, std::move(process));
+  if (recorder) return *std::move(recorder);
+  log.warning("goes on without a flight recorder: {}", recorder.error().text());
+  return nullptr;
+}
+
 Result<Recording> read_recording(const std::string& path) {
   const auto bytes = read_file(path, kFileBytes + 1);
   if (!bytes) return bytes.error();

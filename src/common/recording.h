@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "common/event.h"
+#include "common/log.h"
 #include "common/net/handshake_fsm.h"
 #include "common/result.h"
 
@@ -62,6 +63,10 @@ class Recorder final : public EventSink {
   const std::span<std::byte> memory_;
   std::atomic<std::uint64_t> recorded_ = 0;
 };
+
+/// The recording of this process, for one that goes on without: null where `folder` is empty, or, after a warning,
+/// where the recording cannot be made. `process.pid` is filled in.
+std::unique_ptr<Recorder> begin_recording(const std::string& folder, RecordedProcess process, const Logger& log);
 
 /// A recording, read back.
 struct Recording {

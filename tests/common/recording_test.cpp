@@ -174,6 +174,23 @@ TEST(Recorder, FailsAtTheStartOnAFullDisk) {
   EXPECT_TRUE(is_empty) << "no part of a recording stays";
 }
 
+TEST(BeginRecording, SaysOnceWhyItGoesOnWithout) {
+  const testing::TemporaryFolder folder;
+  const std::string log = folder.file("log");
+  const Logger logger = Logger::to_file(log, "rank 3").value();
+  EXPECT_EQ(begin_recording("", rank_3(), logger), nullptr);
+  EXPECT_EQ(content_of(log), "") << "nothing was asked for";
+  EXPECT_EQ(begin_recording(folder.write("file", "") + "/recordings", rank_3(), logger), nullptr);
+  EXPECT_THAT(content_of(log), AllOf(HasSubstr("goes on without a flight recorder"), HasSubstr("file/recordings")));
+}
+
+TEST(BeginRecording, KnowsItsProcess) {
+  const testing::TemporaryFolder folder;
+  const auto recorder = begin_recording(folder.path(), rank_3(), Logger::none());
+  ASSERT_NE(recorder, nullptr);
+  EXPECT_EQ(read_recording(recorder->path()).value().process.pid, ::getpid());
+}
+
 /// A recording of three events, with something done to its bytes.
 class Damaged {
  public:

@@ -17,6 +17,12 @@ struct Member::Impl {
   Result<Reply> store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
                       Deadline deadline);
 
+  /// A question to the coordinator, recorded.
+  template <class Message>
+  Result<Reply> ask(FrameType type, Message message, Deadline deadline);
+  void record(EventKind kind, FrameType type) noexcept;
+
+  EventSink* events = nullptr;  // null: nothing is recorded
   std::atomic<std::uint64_t> step = 0;
   std::atomic<bool> progress_is_posted = false;
   ControlLink link;  // the last: it closes before anything that its callbacks touch goes
@@ -30,6 +36,20 @@ Result<> Member::Impl::on_notice(FrameType type, std::span<const std::byte> cont
   return {};
 }
 
+template <class Message>
+Result<Reply> Member::Impl::ask(FrameType type, Message message, Deadline deadline) {
+  record(EventKind::kRequestBegin, type);
+  auto reply = link.request(type, std::move(message), deadline);
+  record(EventKind::kRequestEnd, type);
+  return reply;
+}
+
+void Member::Impl::record(EventKind kind, FrameType type) noexcept {
+  if (events == nullptr) return;
+  const PeerIdentity& self = link.options().credentials.self;
+  events->record({SteadyClock().now(), kind, self.rank, self.generation, step, 0, static_cast<std::uint32_t>(type), 0});
+}
+
 Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
                                   Deadline deadline) {
   StoreRequest message;
@@ -37,11 +57,15 @@ Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys,
   message.keys = std::move(keys);
   message.value = std::move(value);
   message.amount = amount;
-  return link.request(FrameType::kStoreRequest, std::move(message), deadline);
+  return ask(FrameType::kStoreRequest, std::move(message), deadline);
 }
 
 Member::Member() = default;
 Member::~Member() = default;
+
+void Member::record_to(EventSink& events) noexcept {
+  impl_->events = &events;
+}
 
 Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger log) {
   ControlLink::Options link{options.coordinator, options.credentials, options.host, options.workers, options.timeout};
@@ -61,7 +85,7 @@ const std::string& Member::local_address() const noexcept {
 Result<std::vector<std::string>> Member::all_gather(std::string contribution, Deadline deadline) {
   Contribute message;
   message.bytes = std::move(contribution);
-  auto reply = impl_->link.request(FrameType::kContribute, std::move(message), deadline);
+  auto reply = impl_->ask(FrameType::kContribute, std::move(message), deadline);
   if (!reply) return std::move(reply).error();
   return std::move(reply->values);
 }
@@ -138,7 +162,7 @@ std::optional<Failure> Member::aborted() const {
 }
 
 Result<> Member::leave(Deadline deadline) {
-  auto goodbye = impl_->link.request(FrameType::kLeave, Leave(), deadline);
+  auto goodbye = impl_->ask(FrameType::kLeave, Leave(), deadline);
   if (!goodbye) return std::move(goodbye).error();
   impl_->link.ignore_end();
   return {};

@@ -10,11 +10,12 @@
 
 #include "common/bootstrap.h"
 #include "common/event.h"
-#include "common/recording.h"
 #include "common/mpi/mpi_environment.h"
 #include "common/net/interfaces.h"
+#include "common/recording.h"
 #include "launch/doctor.h"
 #include "launch/executable.h"
+#include "launch/explain.h"
 #include "launch/launcher.h"
 #include "launch/mpirun_parent.h"
 #include "launch/run_plan.h"
@@ -170,6 +171,13 @@ int execute(const DoctorCommand&, const Environment& environment) {
   const Diagnosis diagnosis = diagnose(environment);
   fmt::print("{}", diagnosis.text());
   return diagnosis.can_train() ? 0 : exit_code(Errc::kUnavailable);
+}
+
+int execute(const ExplainCommand& command) {
+  const auto found = read_recordings(command.folder);
+  if (!found) return complain(found.error());
+  fmt::print("{}", explain(*found, command.events));
+  return 0;
 }
 
 }  // namespace tutti::launch

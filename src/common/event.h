@@ -24,7 +24,7 @@ enum class EventKind : std::uint8_t {
   kChunkReceived,  // the last byte of a chunk was given to, taken from, the socket
   kChunkSummed,    // a shard has a chunk's sum
   kWaitBegin,
-  kWaitEnd,       // the training thread waits for the exchange
+  kWaitEnd,       // the training thread waits for the exchange; a wait that fails has no end
   kExchangeDone,  // all buckets of an exchange are in place
   kCheckpointBegin,
   kCheckpointEnd,
@@ -36,7 +36,7 @@ enum class EventKind : std::uint8_t {
   // Recordings keep these numbers: what is new goes to the end.
   kBucketStarted,  // the exchange has begun on it
   kRequestBegin,
-  kRequestEnd,  // a question to the coordinator; `bucket` is its FrameType
+  kRequestEnd,  // a question to the coordinator; `bucket` is its FrameType; one that fails has no end
   kRunEnded,    // this process was told that the run is over
 };
 constexpr EventKind last_enumerator(EventKind) noexcept {

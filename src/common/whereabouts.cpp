@@ -63,6 +63,10 @@ void Follower::take(const Event& event) {
     case EventKind::kCheckpointEnd:
       checkpoint_.reset();
       break;
+    case EventKind::kIterationBegin:
+      wait_.reset();  // one that failed, and the program went on
+      request_.reset();
+      break;
     case EventKind::kIterationEnd:
       place_.step = event.step;
       break;
@@ -122,6 +126,7 @@ Whereabouts locate(const Recording& recording) {
     follower.take(event);
   }
   Whereabouts place = follower.place();
+  if (place.doing == Doing::kNothing) place.since = recording.started;
   place.told_of_end = told;
   return place;
 }

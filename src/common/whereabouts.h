@@ -22,7 +22,7 @@ struct Whereabouts {
     kSaving,   ///< a checkpoint
   };
   Doing doing = Doing::kNothing;
-  TimePoint since{};                     ///< the wait, question or checkpoint began; when kWorking, the last event
+  TimePoint since{};                     ///< the wait, question or checkpoint began; when kWorking, the last event; else its start
   Event last{};                          ///< the last one but for what followed from the end of the run
   std::uint32_t request = 0;             ///< kAsking: the question's FrameType
   std::uint32_t object = 0;              ///< kWaiting: which DataParallel

@@ -79,6 +79,14 @@ TEST(Whereabouts, AreNoWaitThatHasEnded) {
   EXPECT_EQ(place.doing, Doing::kWorking);
 }
 
+TEST(Whereabouts, AreNoWaitThatFailedWhereTheProgramWentOn) {
+  EXPECT_EQ(after({event(0, EventKind::kWaitBegin)}).doing, Doing::kWaiting);
+  EXPECT_EQ(after({event(0, EventKind::kWaitBegin), request(1, EventKind::kRequestBegin, FrameType::kContribute),
+                   event(2, EventKind::kIterationBegin)})
+                .doing,
+            Doing::kWorking);
+}
+
 TEST(Whereabouts, TellACheckpointAndTheQuestionWithinIt) {
   EXPECT_EQ(describe(after({event(0, EventKind::kCheckpointBegin)}), at(2100)),
             "had been saving a checkpoint for 2.100 s");

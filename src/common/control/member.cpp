@@ -40,7 +40,7 @@ template <class Message>
 Result<Reply> Member::Impl::ask(FrameType type, Message message, Deadline deadline) {
   record(EventKind::kRequestBegin, type);
   auto reply = link.request(type, std::move(message), deadline);
-  record(EventKind::kRequestEnd, type);
+  if (reply) record(EventKind::kRequestEnd, type);
   return reply;
 }
 

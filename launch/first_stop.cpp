@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/first_stop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <tuple>
+
+#include "common/net/frame.h"
+
+namespace tutti::launch {
+namespace {
+
+using Doing = Whereabouts::Doing;
+
+MemberId member_of(const RecordedProcess& process) {
+  return {process.role, process.rank};
+}
+
+bool has_left(const Whereabouts& place) {
+  return place.last.kind == EventKind::kRequestEnd &&
+         place.last.bucket == static_cast<std::uint32_t>(FrameType::kLeave);
+}
+
+class Search {
+ public:
+  Search(const std::vector<Recording>& recordings, const std::vector<Whereabouts>& places, const TimeAxis& axis)
+      : recordings_(recordings), places_(places), axis_(axis) {}
+
+  FirstStop find() const {
+    if (auto seen = seen_by_an_agent()) return *seen;
+    if (auto stopped = outside_a_wait()) return *stopped;
+    return furthest_behind();
+  }
+
+ private:
+  std::int64_t wall_ns(std::size_t i, TimePoint time) const { return axis_.wall_ns(recordings_[i].process.host, time); }
+  bool is_replaced(std::size_t i) const {
+    return std::ranges::any_of(recordings_, [&](const Recording& other) {
+      return member_of(other.process) == member_of(recordings_[i].process) &&
+             other.process.generation > recordings_[i].process.generation;
+    });
+  }
+  FirstStop stop_of(std::size_t i) const {
+    return {member_of(recordings_[i].process), i, wall_ns(i, places_[i].since), std::nullopt, false};
+  }
+  std::optional<std::size_t> newest_of(const MemberId& member) const;
+  std::optional<FirstStop> seen_by_an_agent() const;
+  std::optional<FirstStop> outside_a_wait() const;
+  FirstStop furthest_behind() const;
+
+  const std::vector<Recording>& recordings_;
+  const std::vector<Whereabouts>& places_;
+  const TimeAxis& axis_;
+};
+
+std::optional<std::size_t> Search::newest_of(const MemberId& member) const {
+  for (std::size_t i = 0; i < recordings_.size(); ++i) {
+    if (member_of(recordings_[i].process) == member && !is_replaced(i)) return i;
+  }
+  return std::nullopt;
+}
+
+std::optional<FirstStop> Search::seen_by_an_agent() const {
+  std::optional<FirstStop> first;
+  for (std::size_t i = 0; i < recordings_.size(); ++i) {
+    for (const Event& event : recordings_[i].events) {
+      if (event.kind != EventKind::kMemberLost) continue;
+      const std::int64_t when = wall_ns(i, event.time);
+      const MemberId lost{static_cast<Role>(event.object), event.rank};
+      const auto newest = newest_of(lost);
+      const bool was_replaced = newest && wall_ns(*newest, recordings_[*newest].started) > when;
+      if (was_replaced || (first && first->wall_ns <= when)) continue;
+      first = FirstStop{lost, newest, when, static_cast<int>(event.bytes), false};
+    }
+  }
+  return first;
+}
+
+std::optional<FirstStop> Search::outside_a_wait() const {
+  std::optional<FirstStop> first;
+  for (std::size_t i = 0; i < recordings_.size(); ++i) {
+    const Doing doing = places_[i].doing;
+    const bool waited = doing == Doing::kWaiting || doing == Doing::kAsking || has_left(places_[i]);
+    if (recordings_[i].process.role != Role::kWorker || waited || is_replaced(i)) continue;
+    const FirstStop stop = stop_of(i);
+    if (!first || stop.wall_ns < first->wall_ns) first = stop;
+  }
+  return first;
+}
+
+FirstStop Search::furthest_behind() const {
+  // Workers before shards and agents; then few steps before many, and late waits before early ones.
+  const auto order = [&](std::size_t i) {
+    const std::int64_t steps = places_[i].step ? static_cast<std::int64_t>(*places_[i].step) : -1;
+    return std::tuple(recordings_[i].process.role, is_replaced(i), steps, -wall_ns(i, places_[i].since));
+  };
+  std::size_t last = 0;
+  for (std::size_t i = 1; i < recordings_.size(); ++i) {
+    if (order(i) < order(last)) last = i;
+  }
+  FirstStop stop = stop_of(last);
+  stop.all_waited = true;
+  return stop;
+}
+
+std::int64_t nanoseconds(TimePoint time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+}
+
+}  // namespace
+
+TimeAxis::TimeAxis(const std::vector<Recording>& recordings) {
+  std::map<std::string, TimePoint> first;
+  for (const Recording& recording : recordings) {
+    const auto [found, is_new] = first.try_emplace(recording.process.host, recording.started);
+    if (!is_new && recording.started >= found->second) continue;
+    found->second = recording.started;
+    offsets_[recording.process.host] = recording.wall_ns - nanoseconds(recording.started);
+  }
+}
+
+std::int64_t TimeAxis::wall_ns(const std::string& host, TimePoint time) const {
+  return offsets_.at(host) + nanoseconds(time);
+}
+
+FirstStop find_first_stop(const std::vector<Recording>& recordings, const std::vector<Whereabouts>& places,
+                          const TimeAxis& axis) {
+  return Search(recordings, places, axis).find();
+}
+
+}  // namespace tutti::launch

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/first_stop.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <tuple>
@@ -121,6 +123,30 @@ TimeAxis::TimeAxis(const std::vector<Recording>& recordings) {
 
 std::int64_t TimeAxis::wall_ns(const std::string& host, TimePoint time) const {
   return offsets_.at(host) + nanoseconds(time);
+}
+
+std::string describe_waits(const std::vector<Recording>& recordings) {
+  std::vector<Whereabouts> places;
+  for (const Recording& recording : recordings) places.push_back(locate(recording));
+  const TimeAxis axis(recordings);
+  const FirstStop first = find_first_stop(recordings, places, axis);
+  int waited = 0;
+  std::int64_t longest = -1;
+  std::string text;
+  for (std::size_t i = 0; i < recordings.size(); ++i) {
+    const RecordedProcess& process = recordings[i].process;
+    if (process.role != Role::kWorker || member_of(process) == first.member || awaited(places[i]).empty()) continue;
+    ++waited;
+    const auto on_axis = [&](TimePoint time) { return axis.wall_ns(process.host, time); };
+    const std::int64_t end = places[i].told_of_end ? on_axis(*places[i].told_of_end) : first.wall_ns;
+    const std::int64_t time = std::max<std::int64_t>(end - on_axis(places[i].since), 0);
+    if (time <= longest) continue;
+    longest = time;
+    text = fmt::format("rank {} waited {:.3f} s for {}", process.rank, static_cast<double>(time) / 1e9,
+                       awaited(places[i]));
+  }
+  if (waited > 1) text += fmt::format(", and {} more rank{} waited", waited - 1, waited == 2 ? "" : "s");
+  return text;
 }
 
 FirstStop find_first_stop(const std::vector<Recording>& recordings, const std::vector<Whereabouts>& places,

@@ -41,4 +41,8 @@ struct FirstStop {
 FirstStop find_first_stop(const std::vector<Recording>& recordings, const std::vector<Whereabouts>& places,
                           const TimeAxis& axis);
 
+/// Which of the other ranks waited, for the line of cause: "rank 0 waited 0.301 s for bucket 1, and 2 more ranks
+/// waited" names the one that waited longest until it was told of the end. Empty: nobody did.
+std::string describe_waits(const std::vector<Recording>& recordings);
+
 }  // namespace tutti::launch

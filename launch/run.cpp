@@ -13,6 +13,8 @@
 #include "common/net/interfaces.h"
 #include "launch/agent.h"
 #include "launch/agreement.h"
+#include "launch/explain.h"
+#include "launch/first_stop.h"
 #include "launch/head.h"
 
 namespace tutti::launch {
@@ -166,7 +168,11 @@ Result<int> Run::work() {
 
 void Run::tell_end(int exit_code) const {
   if (interrupted()) fmt::print(stderr, "tutti: ended by {}\n", strsignal(agent_->interrupted_by()));
-  for (const std::string& line : head_->lines()) fmt::print(stderr, "tutti: {}; logs: {}\n", line, card_.folder);
+  std::vector<std::string> lines = head_->lines();
+  const auto found = read_recordings(card_.recordings());
+  const std::string waits = found && !lines.empty() ? describe_waits(found->recordings) : "";
+  if (!waits.empty()) lines.back() += "; " + waits;
+  for (const std::string& line : lines) fmt::print(stderr, "tutti: {}; logs: {}\n", line, card_.folder);
   if (exit_code != 0) fmt::print(stderr, "tutti: {}\n", describe_recordings(card_.recordings(), hosts()));
 }
 
@@ -197,7 +203,7 @@ int run_as_agent(AgentWorld& world, OrphanGuard& guard, const RunRequest& reques
   if (!exit_code && !told) fmt::print(stderr, "tutti: {}\n", exit_code.error().text());
   const int own = exit_code ? *exit_code : tutti::exit_code(exit_code.error().code);
   const int agreed = world.leave(own, in(run.part_timeout()));
-  if (agreed == 0) run.remove_recordings();
+  if (own == 0 && agreed == 0) run.remove_recordings();
   return agreed;
 }
 

@@ -148,6 +148,7 @@ void agree_on_step(DataParallelImpl& parallel, const std::string& found) {
 
 void save(DataParallelImpl& parallel, const std::string& folder) {
   SessionImpl& session = parallel.session();
+  session.record(EventKind::kCheckpointBegin);
   std::string failure;
   if (session.identity().rank == 0) {
     const Snapshot snapshot = take_snapshot(parallel);
@@ -158,6 +159,7 @@ void save(DataParallelImpl& parallel, const std::string& folder) {
   }
   if (session.member() != nullptr) failure = session.check(session.member()->broadcast(failure, 0, session.deadline()));
   if (!failure.empty()) session.raise(fail(Errc::kIo, "rank 0 could not save: " + failure));
+  session.record(EventKind::kCheckpointEnd);
 }
 
 bool load(DataParallelImpl& parallel, const std::string& folder) {

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/clock.h"
@@ -85,6 +87,18 @@ class Exchange {
   virtual Result<> finish(Deadline deadline) = 0;
   /// Ends every wait, now and later, with `cause`. Idempotent.
   virtual void abort(const Failure& cause) noexcept = 0;
+
+  /// `f` is called on the training thread, within the verbs above, for each bucket whose result was found to be in
+  /// place. An exchange that tells that by events of its own does not call it.
+  void on_bucket_done(std::function<void(std::uint32_t bucket)> f) { on_bucket_done_ = std::move(f); }
+
+ protected:
+  void tell_done(std::uint32_t bucket) const {
+    if (on_bucket_done_) on_bucket_done_(bucket);
+  }
+
+ private:
+  std::function<void(std::uint32_t bucket)> on_bucket_done_;
 };
 
 }  // namespace tutti::worker

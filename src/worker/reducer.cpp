@@ -57,10 +57,12 @@ Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> b
   for (auto& [name, tensor] : parameters) {
     parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), 0, std::nullopt, false, false});
   }
+  exchange_.on_bucket_done([this](std::uint32_t bucket) { record(EventKind::kBucketDone, bucket); });
   set_hooks();
 }
 
 Reducer::~Reducer() {
+  exchange_.on_bucket_done(nullptr);
   remove_hooks();
   scope_.forget(*this);
 }
@@ -256,6 +258,7 @@ void Reducer::start_ready_buckets() {
 
 void Reducer::start_bucket(std::uint32_t bucket) {
   if (failure_) return;
+  record(EventKind::kBucketStarted, bucket);
   if (auto started = exchange_.start(id_, bucket); !started) failure_ = started.error();
 }
 
@@ -284,7 +287,9 @@ Result<> Reducer::finish(Deadline deadline) {
   const auto all = static_cast<std::uint32_t>(buckets_->size() + 1 + buffers_.size());
   while (next_to_start_ < all) start_bucket(next_to_start_++);
   if (failure_) return *failure_;
+  record(EventKind::kWaitBegin);
   TUTTI_TRY(exchange_.finish(deadline));
+  record(EventKind::kWaitEnd);
   adopt_results();
   record(EventKind::kExchangeDone, 0, buckets_->bytes());
   ++exchanges_;

@@ -12,8 +12,6 @@
 namespace tutti::launch {
 namespace {
 
-using Doing = Whereabouts::Doing;
-
 MemberId member_of(const RecordedProcess& process) {
   return {process.role, process.rank};
 }
@@ -47,6 +45,7 @@ class Search {
   }
   std::optional<std::size_t> newest_of(const MemberId& member) const;
   std::optional<FirstStop> seen_by_an_agent() const;
+  std::vector<std::size_t> suspects() const;
   std::optional<FirstStop> outside_a_wait() const;
   FirstStop furthest_behind() const;
 
@@ -78,12 +77,21 @@ std::optional<FirstStop> Search::seen_by_an_agent() const {
   return first;
 }
 
+// Whoever was told of the run's end was alive then, so that it is not the cause; where nobody was, all may be.
+std::vector<std::size_t> Search::suspects() const {
+  std::vector<std::size_t> all, untold;
+  for (std::size_t i = 0; i < recordings_.size(); ++i) {
+    if (recordings_[i].process.role != Role::kWorker || has_left(places_[i]) || is_replaced(i)) continue;
+    all.push_back(i);
+    if (!places_[i].told_of_end) untold.push_back(i);
+  }
+  return untold.empty() ? all : untold;
+}
+
 std::optional<FirstStop> Search::outside_a_wait() const {
   std::optional<FirstStop> first;
-  for (std::size_t i = 0; i < recordings_.size(); ++i) {
-    const Doing doing = places_[i].doing;
-    const bool waited = doing == Doing::kWaiting || doing == Doing::kAsking || has_left(places_[i]);
-    if (recordings_[i].process.role != Role::kWorker || waited || is_replaced(i)) continue;
+  for (const std::size_t i : suspects()) {
+    if (!awaited(places_[i]).empty()) continue;
     const FirstStop stop = stop_of(i);
     if (!first || stop.wall_ns < first->wall_ns) first = stop;
   }
@@ -91,17 +99,17 @@ std::optional<FirstStop> Search::outside_a_wait() const {
 }
 
 FirstStop Search::furthest_behind() const {
-  // Workers before shards and agents; then few steps before many, and late waits before early ones.
+  std::vector<std::size_t> among = suspects();
+  const bool some_were_told =
+      std::ranges::any_of(places_, [](const Whereabouts& p) { return p.told_of_end.has_value(); });
+  if (among.empty()) among.push_back(0);  // no rank is left to name: the first process is as good as any
+  // Few steps before many, and late waits before early ones.
   const auto order = [&](std::size_t i) {
     const std::int64_t steps = places_[i].step ? static_cast<std::int64_t>(*places_[i].step) : -1;
-    return std::tuple(recordings_[i].process.role, is_replaced(i), steps, -wall_ns(i, places_[i].since));
+    return std::tuple(steps, -wall_ns(i, places_[i].since));
   };
-  std::size_t last = 0;
-  for (std::size_t i = 1; i < recordings_.size(); ++i) {
-    if (order(i) < order(last)) last = i;
-  }
-  FirstStop stop = stop_of(last);
-  stop.all_waited = true;
+  FirstStop stop = stop_of(*std::ranges::min_element(among, {}, order));
+  stop.all_waited = !some_were_told;
   return stop;
 }
 

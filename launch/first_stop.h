@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which process of a run stopped first, by the recordings of all on one time axis.
 //
-// An agent that saw a child end has seen the first cause, unless the child was replaced. Without one, a rank that was
-// in no wait when its recording ends is the one that the others waited for; of several, the one that stopped first. If
-// all ranks waited, it is the one that is furthest behind. Thread safety: values and functions without state.
+// An agent that saw a child end has seen the first cause, unless the child was replaced. Without one, it is among the
+// ranks that were told of no end, if others were. Of these, one that was in no wait when its recording ends is the one
+// that the others waited for; of several, the one that stopped first. If all waited, it is the one that is furthest
+// behind. Thread safety: values and functions without state.
 #pragma once
 
 #include <cstdint>

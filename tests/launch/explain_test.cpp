@@ -153,6 +153,18 @@ TEST(Explain, WithoutAnAgentsWordNamesTheRankThatWasInNoWait) {
                         "rank 2 on node1 waited for all ranks since -0.100 s\n"));
 }
 
+TEST(Explain, WithoutAnAgentsWordBlamesNoRankThatWasToldOfTheEnd) {
+  std::vector<Recording> ranks = {
+      recording(Role::kWorker, 0, "node1",
+                {event(100, EventKind::kBucketStarted, 37), event(400, EventKind::kRunEnded, 37)}),
+      recording(Role::kWorker, 1, "node1", {event(300, EventKind::kIterationBegin, 37)}),
+      recording(Role::kWorker, 2, "node1", {event(200, EventKind::kWaitBegin, 37)})};
+  EXPECT_THAT(explain({ranks, {}}, 0), HasSubstr("rank 1 on node1 stopped first: it last recorded iteration_begin 37"));
+  ranks.erase(ranks.begin() + 1);
+  EXPECT_THAT(explain({ranks, {}}, 0), HasSubstr("rank 2 on node1 stopped first: it waited for its exchange"))
+      << "it died in a wait";
+}
+
 TEST(Explain, WhereAllRanksWaitedNamesTheOneThatIsFurthestBehind) {
   const std::vector<Recording> ranks = {
       recording(Role::kWorker, 0, "node1",

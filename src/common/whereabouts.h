@@ -22,10 +22,10 @@ struct Whereabouts {
     kSaving,   ///< a checkpoint
   };
   Doing doing = Doing::kNothing;
-  TimePoint since{};                     ///< the wait, question or checkpoint began; when kWorking, the last event; else its start
-  Event last{};                          ///< the last one but for what followed from the end of the run
-  std::uint32_t request = 0;             ///< kAsking: the question's FrameType
-  std::uint32_t object = 0;              ///< kWaiting: which DataParallel
+  TimePoint since{};          ///< the wait, question or checkpoint began; when kWorking, the last event; else its start
+  Event last{};               ///< the last one but for what followed from the end of the run
+  std::uint32_t request = 0;  ///< kAsking: the question's FrameType
+  std::uint32_t object = 0;   ///< kWaiting: which DataParallel
   std::optional<std::uint32_t> bucket;   ///< kWaiting: the first that was started and is not done
   std::optional<std::uint64_t> step;     ///< the last that was finished
   std::optional<Event> done;             ///< the last bucket whose result came

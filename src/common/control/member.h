@@ -36,8 +36,8 @@ class Member {
   static Result<std::unique_ptr<Member>> join(Loop& loop, Options options, Logger log);
   /// Closes without a goodbye: the coordinator takes that for a loss unless leave() came first.
   ~Member();
-  /// Questions to the coordinator and their answers are told to `events` from here on. REQUIRES: no other thread asks at
-  /// this time; `events` outlives the last question.
+  /// Questions to the coordinator and their answers are told to `events` from here on. REQUIRES: no other thread asks
+  /// at this time; `events` outlives the last question.
   void record_to(EventSink& events) noexcept;
 
   std::uint32_t generation() const noexcept;

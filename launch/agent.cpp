@@ -39,8 +39,10 @@ Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log)
       signals_(context_, SIGINT, SIGTERM, SIGUSR1),
       launcher_check_(context_),
       grace_(context_),
+      recording_(site_.card.recordings(), site_.index, site_.share.host, log_),
       supervisor_(context_, guard, [this](const ChildExit& exit) {
-        link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error);
+        link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error,
+                            recording_.ended(exit.member, exit.wait_status, exit.step));
       }) {
   if (!is_ignored(SIGHUP)) signals_.add(SIGHUP);  // under nohup it stays ignored
 }
@@ -104,7 +106,8 @@ void Agent::start_children() {
 void Agent::start_child(ChildPlan plan) {
   const MemberId member = plan.member;
   const auto started = supervisor_.start(std::move(plan));
-  if (!started) link_->child_exited(member, W_EXITCODE(kCannotStart, 0), 0, started.error().text());
+  if (started) return recording_.started(member);
+  link_->child_exited(member, W_EXITCODE(kCannotStart, 0), 0, started.error().text());
 }
 
 void Agent::start_again(const Start& start) {
@@ -160,6 +163,7 @@ Bootstrap Agent::bootstrap_for(const MemberId& member, int local_rank, int local
   bootstrap.hosts = site_.host.hosts;
   bootstrap.host = site_.share.host;
   bootstrap.host_memory = host_memory();
+  bootstrap.recordings = site_.card.recordings();
   bootstrap.address = site_.address;
   bootstrap.coordinator = site_.card.coordinator();
   bootstrap.job = site_.card.job;
@@ -217,6 +221,7 @@ void Agent::end(int exit_code) {
   if (exit_code_) return;
   exit_code_ = exit_code;
   grace_.cancel();
+  recording_.run_ended();
   supervisor_.stop([this] {
     link_->done();
     context_.stop();

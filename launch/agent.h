@@ -18,6 +18,7 @@
 #include "common/host_memory.h"
 #include "common/log.h"
 #include "common/net/loop.h"
+#include "launch/agent_recording.h"
 #include "launch/placement.h"
 #include "launch/run_card.h"
 #include "launch/run_plan.h"
@@ -80,6 +81,7 @@ class Agent {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer launcher_check_;
   boost::asio::steady_timer grace_;
+  AgentRecording recording_;
   Supervisor supervisor_;
   std::unique_ptr<SegmentKeeper> keeper_;  // the first agent's of a host
   std::unique_ptr<AgentLink> link_;

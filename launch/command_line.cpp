@@ -69,6 +69,14 @@ void add_checkpoint(CLI::App& app, CheckpointCommand& command) {
   add("show", CheckpointAction::kShow, "Manifest and tensors of one", "CHECKPOINT");
 }
 
+void add_explain(CLI::App& app, ExplainCommand& command) {
+  CLI::App* explain = app.add_subcommand("explain", "Show the recordings of a run side by side: who stopped first");
+  explain->add_option("folder", command.folder, "of the recordings, or of the run")->required();
+  explain->add_option("--events", command.events, "how many of the last to show")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+}
+
 /// The words that are no option: a file, key=value.
 Result<> take_words(const std::vector<std::string>& words, RunRequest& request) {
   for (const std::string& word : words) {
@@ -102,6 +110,8 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   add_bench(app, bench);
   CheckpointCommand checkpoint;
   add_checkpoint(app, checkpoint);
+  ExplainCommand explain;
+  add_explain(app, explain);
   app.add_subcommand("server", "One shard; started by an agent");
   app.add_subcommand("doctor", "What of the machine tutti can use");
   std::string topic;
@@ -123,6 +133,7 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   }
   if (app.got_subcommand("help")) return Command(PrintCommand{config_help()});
   if (app.got_subcommand("server")) return Command(ServerCommand{});
+  if (app.got_subcommand("explain")) return Command(std::move(explain));
   if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
   if (app.got_subcommand("checkpoint")) return Command(std::move(checkpoint));
   if (app.got_subcommand("bench")) {

@@ -12,9 +12,11 @@
 #include "common/event.h"
 #include "common/mpi/mpi_environment.h"
 #include "common/net/interfaces.h"
+#include "common/recording.h"
 #include "common/stop_signals.h"
 #include "launch/doctor.h"
 #include "launch/executable.h"
+#include "launch/explain.h"
 #include "launch/launcher.h"
 #include "launch/mpirun_parent.h"
 #include "launch/run_plan.h"
@@ -169,10 +171,12 @@ int execute(const ServerCommand&, const Environment& environment) {
   // Slurm signals every process. A shard serves until the workers have stopped.
   const auto page = StatusPage::open(inherited_descriptor(environment, "TUTTI_STATUS_FD"));
   const StopSignals stop_signals(page ? &*page : nullptr);
-  NullEventSink events;
+  const Logger log = Logger::to_stderr("shard " + std::to_string(bootstrap->rank));
+  const auto recorder = begin_recording(bootstrap->recordings, recorded_process(*bootstrap), log);
+  EventTee events;
+  if (recorder) events.add(*recorder);
   const SteadyClock clock;
-  const auto code =
-      ps::serve(*bootstrap, fd, clock, events, Logger::to_stderr("shard " + std::to_string(bootstrap->rank)));
+  const auto code = ps::serve(*bootstrap, fd, clock, events, log);
   return code ? *code : complain(code.error());
 }
 
@@ -180,6 +184,13 @@ int execute(const DoctorCommand&, const Environment& environment) {
   const Diagnosis diagnosis = diagnose(environment);
   fmt::print("{}", diagnosis.text());
   return diagnosis.can_train() ? 0 : exit_code(Errc::kUnavailable);
+}
+
+int execute(const ExplainCommand& command) {
+  const auto found = read_recordings(command.folder);
+  if (!found) return complain(found.error());
+  fmt::print("{}", explain(*found, command.events));
+  return 0;
 }
 
 }  // namespace tutti::launch

@@ -21,11 +21,16 @@ struct RunCommand {
 };
 struct ServerCommand {};
 struct DoctorCommand {};
+struct ExplainCommand {
+  std::string folder;
+  int events = 40;
+};
 /// Text that was asked for: help, the version.
 struct PrintCommand {
   std::string text;
 };
-using Command = std::variant<RunCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand, PrintCommand>;
+using Command = std::variant<RunCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand, ExplainCommand,
+                             PrintCommand>;
 
 /// `arguments` are those behind the program's name. Errors: kUsage, naming what is wrong and how it goes.
 Result<Command> parse_command(const std::vector<std::string>& arguments);
@@ -36,5 +41,6 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
 int execute(const BenchCommand& command, const std::vector<std::string>& line, const Environment& environment);
 int execute(const ServerCommand& command, const Environment& environment);
 int execute(const DoctorCommand& command, const Environment& environment);
+int execute(const ExplainCommand& command);
 
 }  // namespace tutti::launch

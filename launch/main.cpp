@@ -38,5 +38,6 @@ int main(int argc, char** argv) {
   if (const auto* bench = std::get_if<BenchCommand>(&*command)) return execute(*bench, line, environment);
   if (const auto* checkpoint = std::get_if<CheckpointCommand>(&*command)) return execute(*checkpoint);
   if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
+  if (const auto* explain = std::get_if<ExplainCommand>(&*command)) return execute(*explain);
   return execute(std::get<DoctorCommand>(*command), environment);
 }

@@ -13,6 +13,8 @@
 #include "common/net/interfaces.h"
 #include "launch/agent.h"
 #include "launch/agreement.h"
+#include "launch/explain.h"
+#include "launch/first_stop.h"
 #include "launch/head.h"
 
 namespace tutti::launch {
@@ -41,6 +43,8 @@ class Run {
 
   Result<> agree(const RunRequest& request);
   Result<int> work();
+  /// After a run that ended well nobody reads them.
+  void remove_recordings() const;
   Duration part_timeout() const { return interrupted() ? kInterruptedPartTimeout : kPartTimeout; }
 
  private:
@@ -49,7 +53,8 @@ class Run {
   Result<> agree_on_card();
   AgentSite site() const;
   void announce() const;
-  void tell_end() const;
+  void tell_end(int exit_code) const;
+  std::vector<std::string> hosts() const;
 
   AgentWorld& world_;
   OrphanGuard& guard_;
@@ -134,9 +139,15 @@ AgentSite Run::site() const {
   return site;
 }
 
+std::vector<std::string> Run::hosts() const {
+  std::vector<std::string> hosts;
+  for (const AgentShare& share : plan_.placement) hosts.push_back(share.host);
+  return hosts;
+}
+
 void Run::announce() const {
-  std::set<std::string> hosts;
-  for (const AgentShare& share : plan_.placement) hosts.insert(share.host);
+  const std::vector<std::string> all = hosts();
+  const std::set<std::string> hosts(all.begin(), all.end());
   fmt::print(stderr, "tutti: exchange {}, {}, {}, {}; logs: {}\n", plan_.config.exchange,
              count(plan_.config.workers, "worker"), count(plan_.config.shards, "shard"),
              count(static_cast<int>(hosts.size()), "host"), card_.folder);
@@ -151,13 +162,23 @@ Result<int> Run::work() {
     const auto finished = head_->finished(in(part_timeout()));
     if (finished && !interrupted()) exit_code = *finished;
   }
-  tell_end();
+  tell_end(*exit_code);
   return exit_code;
 }
 
-void Run::tell_end() const {
+void Run::tell_end(int exit_code) const {
   if (interrupted()) fmt::print(stderr, "tutti: ended by {}\n", strsignal(agent_->interrupted_by()));
-  for (const std::string& line : head_->lines()) fmt::print(stderr, "tutti: {}; logs: {}\n", line, card_.folder);
+  std::vector<std::string> lines = head_->lines();
+  const auto found = read_recordings(card_.recordings());
+  const std::string waits = found && !lines.empty() ? describe_waits(found->recordings) : "";
+  if (!waits.empty()) lines.back() += "; " + waits;
+  for (const std::string& line : lines) fmt::print(stderr, "tutti: {}; logs: {}\n", line, card_.folder);
+  if (exit_code != 0) fmt::print(stderr, "tutti: {}\n", describe_recordings(card_.recordings(), hosts()));
+}
+
+void Run::remove_recordings() const {
+  std::error_code ignored;
+  if (agent_) std::filesystem::remove_all(card_.recordings(), ignored);
 }
 
 }  // namespace
@@ -181,7 +202,9 @@ int run_as_agent(AgentWorld& world, OrphanGuard& guard, const RunRequest& reques
   }
   if (!exit_code && !told) fmt::print(stderr, "tutti: {}\n", exit_code.error().text());
   const int own = exit_code ? *exit_code : tutti::exit_code(exit_code.error().code);
-  return world.leave(own, in(run.part_timeout()));
+  const int agreed = world.leave(own, in(run.part_timeout()));
+  if (own == 0 && agreed == 0) run.remove_recordings();
+  return agreed;
 }
 
 }  // namespace tutti::launch

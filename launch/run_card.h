@@ -20,6 +20,7 @@ struct RunCard {
   std::uint16_t coordinator_port = 0;
   std::string folder;  ///< of logs and the saved configuration
 
+  std::string recordings() const { return folder + "/recordings"; }
   Endpoint coordinator() const { return {coordinator_host, coordinator_port}; }
   template <class Archive>
   void serialize(Archive& archive) {

@@ -35,7 +35,7 @@ struct Cleared {
 template <class Archive>
 void save(Archive& archive, const Bootstrap& b) {
   archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.host_index, b.hosts, b.generation, b.newcomer,
-          b.host, b.address, b.host_memory, b.coordinator.host, b.coordinator.port, b.config,
+          b.host, b.address, b.host_memory, b.recordings, b.coordinator.host, b.coordinator.port, b.config,
           cereal::binary_data(b.job.data(), b.job.size()),
           cereal::binary_data(b.secret.bytes().data(), b.secret.bytes().size()));
 }
@@ -43,10 +43,18 @@ template <class Archive>
 void load(Archive& archive, Bootstrap& b) {
   Digest secret{};
   archive(b.role, b.rank, b.world_size, b.local_rank, b.local_size, b.host_index, b.hosts, b.generation, b.newcomer,
-          b.host, b.address, b.host_memory, b.coordinator.host, b.coordinator.port, b.config,
+          b.host, b.address, b.host_memory, b.recordings, b.coordinator.host, b.coordinator.port, b.config,
           cereal::binary_data(b.job.data(), b.job.size()), cereal::binary_data(secret.data(), secret.size()));
   b.secret = Secret(secret);
   OPENSSL_cleanse(secret.data(), secret.size());
+}
+
+RecordedProcess recorded_process(const Bootstrap& bootstrap) {
+  return {.role = bootstrap.role,
+          .rank = bootstrap.rank,
+          .generation = bootstrap.generation,
+          .pid = 0,
+          .host = bootstrap.host};
 }
 
 std::string encode(const Bootstrap& bootstrap) {

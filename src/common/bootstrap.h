@@ -13,6 +13,7 @@
 
 #include "common/config.h"
 #include "common/net/connection.h"
+#include "common/recording.h"
 #include "common/result.h"
 #include "common/shared_memory.h"
 
@@ -31,6 +32,7 @@ struct Bootstrap {
   std::string host;
   std::string address;      ///< of the interface the run was told to use
   std::string host_memory;  ///< the keeper of this host's shared memory (common/host_memory.h)
+  std::string recordings;   ///< the folder of the run's recordings (common/recording.h); empty: none are made
   Endpoint coordinator;
   JobId job{};
   Secret secret;
@@ -39,6 +41,9 @@ struct Bootstrap {
   /// How many push to a shard: all workers, or one for each of their hosts.
   std::int32_t contributors() const noexcept { return has_host_stage(config.exchange) ? hosts : world_size; }
 };
+
+/// The child, as its recording names it.
+RecordedProcess recorded_process(const Bootstrap& bootstrap);
 
 /// Holds the secret: whoever calls this clears the string, or hands it to nobody but the child.
 std::string encode(const Bootstrap& bootstrap);

@@ -49,6 +49,14 @@ std::string_view name_of(EventKind kind) noexcept {
       return "generation_changed";
     case EventKind::kFrameRefused:
       return "frame_refused";
+    case EventKind::kBucketStarted:
+      return "bucket_started";
+    case EventKind::kRequestBegin:
+      return "request_begin";
+    case EventKind::kRequestEnd:
+      return "request_end";
+    case EventKind::kRunEnded:
+      return "run_ended";
   }
   return "unknown";
 }

@@ -24,7 +24,7 @@ enum class EventKind : std::uint8_t {
   kChunkReceived,  // the last byte of a chunk was given to, taken from, the socket
   kChunkSummed,    // a shard has a chunk's sum
   kWaitBegin,
-  kWaitEnd,       // the training thread waits for the exchange
+  kWaitEnd,       // the training thread waits for the exchange; a wait that fails has no end
   kExchangeDone,  // all buckets of an exchange are in place
   kCheckpointBegin,
   kCheckpointTaken,   // the training thread stops for a checkpoint; it has copied what is to be written and goes on
@@ -35,7 +35,15 @@ enum class EventKind : std::uint8_t {
   kMemberLost,  // membership
   kGenerationChanged,
   kFrameRefused,
+  // Recordings keep these numbers: what is new goes to the end.
+  kBucketStarted,  // the exchange has begun on it
+  kRequestBegin,
+  kRequestEnd,  // a question to the coordinator; `bucket` is its FrameType; one that fails has no end
+  kRunEnded,    // this process was told that the run is over
 };
+constexpr EventKind last_enumerator(EventKind) noexcept {
+  return EventKind::kRunEnded;
+}
 std::string_view name_of(EventKind kind) noexcept;
 
 struct Event {
@@ -44,9 +52,9 @@ struct Event {
   std::int32_t rank = -1;  ///< whom it is about
   std::uint32_t generation = 0;
   std::uint64_t step = 0;
-  std::uint32_t object = 0;  ///< which DataParallel
+  std::uint32_t object = 0;  ///< which DataParallel; of membership the Role
   std::uint32_t bucket = 0;  ///< or chunk
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;   ///< of kMemberLost the wait status, as waitpid gave it
 };
 
 class EventSink {
@@ -58,6 +66,18 @@ class EventSink {
 class NullEventSink final : public EventSink {
  public:
   void record(const Event&) noexcept override {}
+};
+
+/// Hands every event on. Thread safety: any thread, once every sink was added. A sink outlives its use here.
+class EventTee final : public EventSink {
+ public:
+  void add(EventSink& sink) { sinks_.push_back(&sink); }
+  void record(const Event& event) noexcept override {
+    for (EventSink* sink : sinks_) sink->record(event);
+  }
+
+ private:
+  std::vector<EventSink*> sinks_;
 };
 
 /// Keeps the last `capacity` events. Thread safety: any thread.

@@ -61,6 +61,10 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kMemberJoined:
     case EventKind::kMemberLeft:
     case EventKind::kGenerationChanged:
+    case EventKind::kBucketStarted:
+    case EventKind::kRequestBegin:
+    case EventKind::kRequestEnd:
+    case EventKind::kRunEnded:
       break;
   }
 }

@@ -101,7 +101,11 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
   auto member = Member::join(
       loop, {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size, timeout}, log);
   if (!member) return member.error();
-  (*member)->on_abort([&run_end](const Failure& cause) { run_end.set(cause); });
+  (*member)->record_to(events);
+  (*member)->on_abort([&](const Failure& cause) {
+    events.record({clock.now(), EventKind::kRunEnded, bootstrap.rank, bootstrap.generation, 0, 0, 0, 0});
+    run_end.set(cause);
+  });
 
   auto server = listen(loop, bootstrap, clock, events, log);
   if (!server) {

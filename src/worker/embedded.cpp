@@ -50,6 +50,10 @@ Result<Secret> secret_of(const Introduction& introduction, const RunConfig& conf
   return Secret(introduction.secret);
 }
 
+std::string recordings_of(const JobId& job, const RunConfig& config) {
+  return recordings_folder(config, "mpi-" + hex(std::span(job).first(4)));
+}
+
 Result<Introduction> host_coordinator(Rendezvous& meeting, bool one_host, const Clock& clock, const Logger& log) {
   const auto address = own_address(meeting.config.interface, one_host);
   TUTTI_TRY(address);
@@ -70,7 +74,10 @@ Result<Introduction> host_coordinator(Rendezvous& meeting, bool one_host, const 
   options.listen.port = ports->first;
   options.listen.last_port = ports->last;
   Coordinator::Callbacks callbacks;
-  callbacks.print = [log](const std::string& line) { log.error("{}", line); };
+  callbacks.print = [log, recordings = recordings_of(introduction.job, meeting.config)](const std::string& line) {
+    log.error("{}", line);
+    log.error("recordings: {0}; tutti explain {0}", recordings);
+  };
   callbacks.finished = [](int) {};
   auto coordinator = Coordinator::start(*meeting.loop, options, clock, log, callbacks);
   TUTTI_TRY(coordinator);
@@ -107,6 +114,7 @@ Result<Endpoint> introduce(Rendezvous& meeting, const Clock& clock, const Logger
   TUTTI_TRY(secret);
   meeting.secret = *secret;
   meeting.job = introduction->job;
+  meeting.recordings = recordings_of(meeting.job, meeting.config);
   meeting.identity.host_memory = keeper_name(meeting.job, first_on_host);
   if (meeting.identity.rank == first_on_host) {
     auto keeper = SegmentKeeper::start(*meeting.loop, meeting.identity.host_memory, log);

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/clock.h"
@@ -104,6 +106,18 @@ class Exchange {
   /// For a newcomer, after its open(): `rounds` exchanges of this plan are over. In the next one it gets the results
   /// that are there already for its input.
   virtual void take_over(std::uint64_t rounds, const Succession& succession) { (void)rounds, (void)succession; }
+
+  /// `f` is called on the training thread, within the verbs above, for each bucket whose result was found to be in
+  /// place. An exchange that tells that by events of its own does not call it.
+  void on_bucket_done(std::function<void(std::uint32_t bucket)> f) { on_bucket_done_ = std::move(f); }
+
+ protected:
+  void tell_done(std::uint32_t bucket) const {
+    if (on_bucket_done_) on_bucket_done_(bucket);
+  }
+
+ private:
+  std::function<void(std::uint32_t bucket)> on_bucket_done_;
 };
 
 }  // namespace tutti::worker

@@ -183,6 +183,7 @@ class GlooExchange final : public Exchange {
       return failed(bucket, error);
     }
     if (plan_.buckets[bucket].reduction == Reduction::kAverage) tensors_[bucket].div_(identity_.world_size);
+    tell_done(bucket);
     return {};
   }
 

@@ -22,7 +22,9 @@ bool contains(const std::vector<std::uint32_t>& buckets, std::uint32_t bucket) {
 
 HierarchicalExchange::HierarchicalExchange(Options options, std::unique_ptr<ShmExchange> within,
                                            std::unique_ptr<Exchange> between, const Clock& clock)
-    : options_(std::move(options)), within_(std::move(within)), between_(std::move(between)), clock_(clock) {}
+    : options_(std::move(options)), within_(std::move(within)), between_(std::move(between)), clock_(clock) {
+  within_->on_bucket_done([this](std::uint32_t bucket) { tell_done(bucket); });
+}
 
 ExchangePlan HierarchicalExchange::without_average(ExchangePlan plan) {
   for (BucketSpec& bucket : plan.buckets) {

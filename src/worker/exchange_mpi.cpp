@@ -167,8 +167,10 @@ Result<> MpiExchange::poll() {
 
 void MpiExchange::bucket_done(std::uint32_t bucket) {
   const BucketSpec& spec = plan_.buckets[bucket];
-  if (spec.reduction != Reduction::kAverage) return;
-  ps::divide(spec.dtype, {plan_.memory[bucket], spec.bytes()}, static_cast<std::size_t>(world_.size()));
+  if (spec.reduction == Reduction::kAverage) {
+    ps::divide(spec.dtype, {plan_.memory[bucket], spec.bytes()}, static_cast<std::size_t>(world_.size()));
+  }
+  tell_done(bucket);
 }
 
 template <class IsDone>

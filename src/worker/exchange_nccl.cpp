@@ -121,6 +121,7 @@ class NcclExchange final : public Exchange {
     }
     for (const std::uint32_t index : started) {
       if (buckets_[index].host.defined()) buckets_[index].host.copy_(buckets_[index].tensor);
+      tell_done(index);
     }
     return communicator_.check();
   }

@@ -96,6 +96,7 @@ Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
   TUTTI_TRY(ps::check_reducible(plan.buckets));
   plan_ = std::move(plan);
   started_.clear();
+  untold_.clear();
   if (placed_ && placed_->number == plan_.number) {
     const HostLayout layout = layout_of(plan_);
     for (std::uint32_t b = 0; b < plan_.buckets.size(); ++b) {
@@ -123,15 +124,32 @@ Result<> ShmExchange::start(const ExchangeId& id, std::uint32_t bucket) {
 Result<> ShmExchange::start_task(std::uint32_t task) {
   TUTTI_TRY(not_aborted());
   TUTTI_ASSERT(work_ != nullptr, "an exchange starts after its open");
+  tell_finished_tasks();  // before one of them begins its next round
   work_->start(task);
   started_.push_back(task);
-  work_->advance();
+  untold_.push_back(task);
+  advance();
   return {};
+}
+
+bool ShmExchange::advance() {
+  const bool advanced = work_->advance();
+  tell_finished_tasks();
+  return advanced;
+}
+
+// Where the host's sums go on to other hosts, a bucket is done when it has been shared.
+void ShmExchange::tell_finished_tasks() {
+  const auto buckets = static_cast<std::uint32_t>(plan_.buckets.size());
+  for (; !untold_.empty() && work_->is_done(untold_.front()); untold_.pop_front()) {
+    const std::uint32_t task = untold_.front();
+    if (options_.shares_back == (task >= buckets)) tell_done(task % buckets);
+  }
 }
 
 Result<> ShmExchange::poll() {
   TUTTI_TRY(not_aborted());
-  if (work_) work_->advance();
+  if (work_) advance();
   return {};
 }
 
@@ -139,7 +157,7 @@ Result<bool> ShmExchange::is_done_by(std::uint32_t task, Deadline moment) {
   const int patience = options_.has_cores ? kSpins : kYields;
   for (int looks = 0;; ++looks) {
     const std::uint32_t seen = segment_->look();
-    if (work_->advance()) looks = 0;
+    if (advance()) looks = 0;
     if (work_->is_done(task)) return true;
     TUTTI_TRY(not_aborted());
     if (looks < patience && options_.has_cores) {
@@ -156,6 +174,7 @@ Result<> ShmExchange::await(std::uint32_t task, Deadline deadline) {
   const auto done = is_done_by(task, deadline);
   TUTTI_TRY(done);
   if (!*done) return late(task);
+  tell_finished_tasks();
   std::erase(started_, task);
   return {};
 }

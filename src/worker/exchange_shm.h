@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -63,6 +64,8 @@ class ShmExchange final : public Exchange {
   HostLayout layout_of(const ExchangePlan& plan) const;
   std::vector<PlacedTask> placed_tasks(const ExchangePlan& plan) const;
   Result<> start_task(std::uint32_t task);
+  bool advance();
+  void tell_finished_tasks();
   Result<bool> is_done_by(std::uint32_t task, Deadline moment);
   Result<> await(std::uint32_t task, Deadline deadline);
   Failure late(std::uint32_t task) const;
@@ -78,6 +81,7 @@ class ShmExchange final : public Exchange {
   std::optional<ExchangePlan> placed_;  // what the segment was made for
   std::unique_ptr<ShmWork> work_;
   std::vector<std::uint32_t> started_;  // and not waited for
+  std::deque<std::uint32_t> untold_;    // started, and not yet told to be done: always in the order of the starts
 
   std::atomic<bool> aborted_ = false;
   mutable std::mutex mutex_;

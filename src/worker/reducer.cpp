@@ -62,10 +62,12 @@ Reducer::Reducer(std::vector<NamedTensor> parameters, std::vector<NamedTensor> b
   for (auto& [name, tensor] : parameters) {
     parameters_.push_back({std::move(name), tensor, tensor.const_data_ptr(), 0, std::nullopt, false, false});
   }
+  exchange_.on_bucket_done([this](std::uint32_t bucket) { record(EventKind::kBucketDone, bucket); });
   set_hooks();
 }
 
 Reducer::~Reducer() {
+  exchange_.on_bucket_done(nullptr);
   remove_hooks();
   scope_.forget(*this);
 }
@@ -319,6 +321,7 @@ void Reducer::start_ready_buckets() {
 }
 
 void Reducer::start_next_bucket() {
+  record(EventKind::kBucketStarted, next_to_start_);
   const auto started = exchange_.start(id_, next_to_start_);
   if (started)
     ++next_to_start_;
@@ -335,7 +338,9 @@ Result<> Reducer::exchange_all(Deadline deadline) {
   const Duration patience = deadline - clock_.now();
   while (true) {
     while (!failure_ && next_to_start_ < bucket_count()) start_next_bucket();
+    record(EventKind::kWaitBegin);
     const Result<> done = failure_ ? Result<>(*std::exchange(failure_, std::nullopt)) : exchange_.finish(deadline);
+    if (done) record(EventKind::kWaitEnd);
     if (done || done.error().code != Errc::kSuperseded || !options_.regroup) return done;
     TUTTI_TRY(options_.regroup());
     deadline = clock_.now() + patience;

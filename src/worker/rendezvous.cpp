@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <span>
 #include <thread>
 
 #include "common/net/interfaces.h"
+#include "common/secret.h"
 #include "worker/agent_watch.h"
 #include "worker/embedded.h"
 
@@ -61,6 +63,7 @@ Result<Rendezvous> meet_managed(const Environment& environment, Logger& log) {
                       .address = bootstrap->address,
                       .host_memory = bootstrap->host_memory};
   meeting.config = bootstrap->config;
+  meeting.recordings = bootstrap->recordings;
   meeting.job = bootstrap->job;
   meeting.secret = bootstrap->secret;
   const std::string status = lookup(environment, "TUTTI_STATUS_FD");
@@ -80,6 +83,11 @@ Result<Rendezvous> meet_alone(const Environment& environment) {
   Rendezvous meeting;
   meeting.config = std::move(*config);
   meeting.identity.host = host_name();
+  // Nobody waits for a process that is alone: it leaves files about only where it was told the place.
+  if (environment.contains("TUTTI_LOG_DIR") || meeting.config.log_dir != RunConfig().log_dir) {
+    const Nonce random = random_nonce();
+    meeting.recordings = recordings_folder(meeting.config, "alone-" + hex(std::span(random).first(4)));
+  }
   return meeting;
 }
 
@@ -111,6 +119,10 @@ Rendezvous::Rendezvous() = default;
 Rendezvous::~Rendezvous() = default;
 Rendezvous::Rendezvous(Rendezvous&&) noexcept = default;
 Rendezvous& Rendezvous::operator=(Rendezvous&&) noexcept = default;
+
+std::string recordings_folder(const RunConfig& config, const std::string& name) {
+  return config.log_dir + "/" + name + "/recordings";
+}
 
 Result<Rendezvous> meet(const Environment& environment, [[maybe_unused]] std::unique_ptr<MpiWorld> mpi,
                         [[maybe_unused]] const Clock& clock, Logger& log) {

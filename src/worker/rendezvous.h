@@ -53,6 +53,7 @@ struct Rendezvous {
 
   Identity identity;
   RunConfig config;
+  std::string recordings;  ///< the folder for this process' recording; empty: none is made
   JobId job{};
   Secret secret;
   std::unique_ptr<MpiWorld> mpi;             ///< embedded only
@@ -62,6 +63,9 @@ struct Rendezvous {
   std::unique_ptr<SegmentKeeper> keeper;     ///< the first rank of a host in an embedded run
   std::unique_ptr<Member> member;            ///< null when alone
 };
+
+/// The folder for the recordings of a run that no agent makes one for; `name`: "mpi-8c1f03a1".
+std::string recordings_folder(const RunConfig& config, const std::string& name);
 
 /// `mpi`: the user's own communicator, or null. Errors: kConfig, kAuthentication, kUnavailable, kTimeout, kMismatch.
 Result<Rendezvous> meet(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock, Logger& log);

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <limits>
 #include <thread>
 
@@ -56,10 +57,7 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
               },
               [this](const Failure& failure) { raise(failure); }}),
       progress_(clock_, from_seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
-  if (!config().trace.empty()) {
-    trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace
-                                                          : fmt::format("{}.rank{}", config().trace, identity().rank)));
-  }
+  open_event_files();
   set_up_torch(environment);
   choose_exchange();
   watch_generations();
@@ -71,6 +69,33 @@ SessionImpl::~SessionImpl() {
   leave();
   checkpoints_.reset();
   shards_.reset();
+  close_event_files();
+}
+
+void SessionImpl::open_event_files() {
+  if (!config().trace.empty()) {
+    trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace
+                                                          : fmt::format("{}.rank{}", config().trace, identity().rank)));
+    events_.add(*trace_);
+  }
+  const RecordedProcess self{.role = Role::kWorker,
+                             .rank = identity().rank,
+                             .generation = member() ? member()->generation() : 1,
+                             .pid = 0,
+                             .host = identity().host};
+  recorder_ = begin_recording(meeting_.recordings, self, log_);
+  if (recorder_) events_.add(*recorder_);
+  if (member() != nullptr) member()->record_to(events_);
+}
+
+// In a managed run the agents know whether all of it ended well, and take the recordings away.
+void SessionImpl::close_event_files() noexcept {
+  const bool ended_well = std::uncaught_exceptions() == exceptions_at_start_;
+  if (recorder_ && ended_well && identity().way != Way::kManaged) {
+    recorder_->discard();
+    ::rmdir(meeting_.recordings.c_str());  // which the last one to leave succeeds in
+    ::rmdir(std::filesystem::path(meeting_.recordings).parent_path().c_str());
+  }
   if (trace_ == nullptr) return;
   if (auto closed = trace_->close(); !closed) log_.warning("{}", closed.error().text());
 }
@@ -133,6 +158,7 @@ void SessionImpl::forget(Exchange& exchange) noexcept {
 }
 
 void SessionImpl::abort(const Failure& cause) {
+  record(EventKind::kRunEnded);
   const std::lock_guard lock(mutex_);
   aborted_ = cause;
   for (Exchange* exchange : attended_) exchange->abort(cause);
@@ -159,12 +185,16 @@ void SessionImpl::begin_iteration(std::uint64_t step, int rank) {
   step_ = step;
   if (meeting_.status) meeting_.status->set_step(step);
   if (member() != nullptr) member()->progress(step);
-  events().record({clock_.now(), EventKind::kIterationBegin, identity().rank, 0, step, 0, 0, 0});
+  record(EventKind::kIterationBegin);
   torch_.set_seed(mix(seed(), step + 1, static_cast<std::uint64_t>(rank)));
 }
 
 void SessionImpl::end_iteration() {
-  events().record({clock_.now(), EventKind::kIterationEnd, identity().rank, 0, step_, 0, 0, 0});
+  record(EventKind::kIterationEnd);
+}
+
+void SessionImpl::record(EventKind kind) noexcept {
+  events_.record({clock_.now(), kind, identity().rank, 0, step_, 0, 0, 0});
 }
 
 void SessionImpl::listen_for_stop() {

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/event.h"
 #include "common/log.h"
+#include "common/recording.h"
 #include "common/stop_signals.h"
 #include "common/trace_file.h"
 #include "worker/backward_scope.h"
@@ -64,7 +65,9 @@ class SessionImpl {
   std::string name() const;
   const Logger& logger() const noexcept { return log_; }
   const Clock& clock() const noexcept { return clock_; }
-  EventSink& events() noexcept { return trace_ ? static_cast<EventSink&>(*trace_) : nothing_; }
+  EventSink& events() noexcept { return events_; }
+  /// An event of this rank at its step.
+  void record(EventKind kind) noexcept;
   Deadline deadline() const;
   std::uint64_t seed() const noexcept { return config().seed; }
   int threads() const { return torch_.threads(); }
@@ -127,6 +130,8 @@ class SessionImpl {
   [[noreturn]] void end_process(Errc code, std::string_view what) noexcept;
 
  private:
+  void open_event_files();
+  void close_event_files() noexcept;
   void keep_freed_memory();
   void set_up_torch(const Environment& environment);
   void choose_exchange();
@@ -139,11 +144,12 @@ class SessionImpl {
   const bool owns_process_;  ///< not where MPI is the program's own
   const SteadyClock clock_;
   Logger log_;
+  std::unique_ptr<TraceFile> trace_;    // where one was asked for
+  std::unique_ptr<Recorder> recorder_;  // null: none is wanted, or there is no room
+  EventTee events_;                     // these three outlive the loop, which records too
   Rendezvous meeting_;
   std::string exchange_name_;
   const int exceptions_at_start_;
-  NullEventSink nothing_;
-  std::unique_ptr<TraceFile> trace_;  // where one was asked for
   std::unique_ptr<ps::Client> shards_;
   BackwardScope scope_;
   std::unique_ptr<Regrouper> regrouper_;

@@ -29,6 +29,7 @@ Bootstrap example() {
   bootstrap.host = "node2";
   bootstrap.address = "10.0.0.2";
   bootstrap.host_memory = "tutti-01-4";
+  bootstrap.recordings = "runs/1/recordings";
   bootstrap.coordinator = {"10.0.0.1", 5000};
   bootstrap.job.fill(std::byte{7});
   bootstrap.secret = Secret::random();
@@ -46,6 +47,8 @@ void expect_equal(const Bootstrap& a, const Bootstrap& b) {
   EXPECT_EQ(a.generation, b.generation);
   EXPECT_EQ(a.host, b.host);
   EXPECT_EQ(a.address, b.address);
+  EXPECT_EQ(a.host_memory, b.host_memory);
+  EXPECT_EQ(a.recordings, b.recordings);
   EXPECT_EQ(a.coordinator.text(), b.coordinator.text());
   EXPECT_EQ(a.job, b.job);
   EXPECT_TRUE(std::ranges::equal(a.secret.bytes(), b.secret.bytes()));

@@ -45,9 +45,20 @@ TEST(EventBuffer, TakesEventsFromSeveralThreads) {
   EXPECT_EQ(buffer.events().size(), 800u);
 }
 
+TEST(EventTee, HandsEveryEventToEverySink) {
+  EventTee tee;
+  tee.record(event_of_step(1));
+  EventBuffer one(3), two(3);
+  tee.add(one);
+  tee.add(two);
+  tee.record(event_of_step(2));
+  EXPECT_EQ(steps_in(one), (std::vector<std::uint64_t>{2}));
+  EXPECT_EQ(steps_in(two), (std::vector<std::uint64_t>{2}));
+}
+
 TEST(EventKind, HasANameOfItsOwnForEach) {
   std::set<std::string_view> names;
-  const int count = static_cast<int>(EventKind::kFrameRefused) + 1;
+  const int count = static_cast<int>(last_enumerator(EventKind())) + 1;
   for (int kind = 0; kind < count; ++kind) names.insert(name_of(static_cast<EventKind>(kind)));
   EXPECT_EQ(names.size(), static_cast<std::size_t>(count));
   EXPECT_FALSE(names.contains("unknown"));

@@ -56,6 +56,15 @@ TEST(CommandLine, LooksAtCheckpoints) {
   EXPECT_EQ(parse_command({"checkpoint", "remove", "c"}).error().code, Errc::kUsage);
 }
 
+TEST(CommandLine, ExplainsAFolder) {
+  const auto explain = std::get<ExplainCommand>(parse_command({"explain", "runs/1", "--events", "7"}).value());
+  EXPECT_EQ(explain.folder, "runs/1");
+  EXPECT_EQ(explain.events, 7);
+  EXPECT_EQ(std::get<ExplainCommand>(parse_command({"explain", "runs/1"}).value()).events, 40);
+  EXPECT_EQ(parse_command({"explain"}).error().code, Errc::kUsage);
+  EXPECT_EQ(parse_command({"explain", "runs/1", "--events", "-1"}).error().code, Errc::kUsage);
+}
+
 TEST(CommandLine, KnowsItsOtherCommands) {
   EXPECT_TRUE(std::holds_alternative<ServerCommand>(parse_command({"server"}).value()));
   EXPECT_TRUE(std::holds_alternative<DoctorCommand>(parse_command({"doctor"}).value()));

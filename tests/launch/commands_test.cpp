@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "tests/common/temporary_folder.h"
 #include "tests/support/run_tutti.h"
 
 namespace tutti::testing {
@@ -78,6 +79,13 @@ TEST(TuttiProgram, TheDoctorNamesWhatItFinds) {
     EXPECT_THAT(answer.out, HasSubstr(subject));
   }
   EXPECT_EQ(answer.exit_code == 0, answer.out.find("can train") != std::string::npos);
+}
+
+TEST(TuttiProgram, ExplainsNoFolderWithoutARecording) {
+  const TemporaryFolder folder;
+  const Answer answer = ask({"explain", folder.path()});
+  EXPECT_EQ(answer.exit_code, 65);
+  EXPECT_THAT(answer.err, HasSubstr(folder.path() + " holds no recording"));
 }
 
 TEST(TuttiProgram, DoesNotNeedLibTorch) {

@@ -105,6 +105,38 @@ TEST_P(RunTest, AWorkerThatIsKilledIsNamedWithHostSignalAndStep) {
   EXPECT_EQ(run.leftovers(kGone), "");
 }
 
+TEST_P(RunTest, AFailedRunTellsItsCauseThenWhereTheRecordingsAreAndTheyNameTheDead) {
+  RunTutti run(two_workers(GetParam(), steps({"--steps", "1000000", "--grief", "kill", "--rank", "1", "--at", "50"})));
+  EXPECT_EQ(run.wait(kEnd), 70);
+  const std::string err = run.err();
+  const std::size_t cause = err.find("tutti: rank 1 on "), recordings = err.find("tutti: recordings: ");
+  ASSERT_NE(cause, std::string::npos) << err;
+  ASSERT_NE(recordings, std::string::npos) << err;
+  EXPECT_LT(cause, recordings);
+  EXPECT_THAT(err, HasSubstr("at step 50 (0."));
+  EXPECT_THAT(err, HasSubstr(" s after iteration_begin 50): last error: rank 1 comes to grief; rank 0 waited 0."));
+
+  const std::string folder = err.substr(recordings + 19, err.find(';', recordings) - recordings - 19);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), local() ? 3 : 4) << "workers and agents";
+  RunTutti explain({.arguments = {"explain", folder}});
+  EXPECT_EQ(explain.wait(kStart), 0) << explain.err();
+  EXPECT_THAT(explain.out(), HasSubstr(" stopped first: killed by signal 9 (Killed); it last recorded iteration_begin "
+                                       "50 at -0."));
+  EXPECT_THAT(explain.out(), HasSubstr("done: step 49\n"));
+  EXPECT_THAT(explain.out(),
+              ::testing::ContainsRegex("rank 0 on .* waited for all ranks since [-+]0\\.[0-9]+ s; done"));
+}
+
+TEST_P(RunTest, ARunThatEndsWellKeepsNoRecordings) {
+  RunTutti run(two_workers(GetParam(), steps({"--steps", "20", "--await", "shard/0"}), {"exchange=ps", "shards=1"}));
+  EXPECT_EQ(run.wait(kEnd), 0) << run.err();
+  EXPECT_THAT(run.err(), Not(HasSubstr("recordings")));
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(run.folder())) {
+    EXPECT_NE(entry.path().filename(), "recordings");
+    EXPECT_NE(entry.path().extension(), ".rec");
+  }
+}
+
 TEST_P(RunTest, EndsWithinTwoSecondsOfADeath) {
   RunTutti run(two_workers(GetParam(), shell("sleep 1000; true")));
   ASSERT_TRUE(run.wait_for_processes(2, "sleep 1000", kStart)) << run.err();

@@ -299,6 +299,26 @@ TEST_F(AutogradTest, BucketsStartInOrderWhileBackwardGoesOn) {
       << "nothing was under way in the middle of backward";
 }
 
+TEST_F(AutogradTest, WhatIsStartedAwaitedAndDoneIsRecorded) {
+  wrap();
+  reducer_->begin_step(37);
+  loss().backward();
+  std::vector<std::uint32_t> started, done;
+  std::vector<EventKind> waits;
+  for (const Event& event : events_.events()) {
+    EXPECT_EQ(event.step, 37u);
+    if (event.kind == EventKind::kBucketStarted) started.push_back(event.bucket);
+    if (event.kind == EventKind::kBucketDone) done.push_back(event.bucket);
+    if (event.kind == EventKind::kWaitBegin || event.kind == EventKind::kWaitEnd) waits.push_back(event.kind);
+  }
+  EXPECT_EQ(started, exchange_.starts);
+  EXPECT_EQ(done, exchange_.starts);
+  EXPECT_EQ(waits, (std::vector{EventKind::kWaitBegin, EventKind::kWaitEnd}));
+  exchange_.fail_finish = true;
+  EXPECT_THROW(loss().backward(), Timeout);
+  EXPECT_EQ(events_.events().back().kind, EventKind::kWaitBegin) << "a wait that fails has no end";
+}
+
 TEST_F(AutogradTest, AParameterThatNobodyUsedKeepsAnUndefinedGradient) {
   wrap();
   net_->first->forward(x_).pow(2).sum().backward();

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -16,6 +17,7 @@ namespace tutti::testing {
 namespace {
 
 using std::chrono::milliseconds;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 constexpr int kMoments = 20;
@@ -25,8 +27,8 @@ constexpr milliseconds kGone{3000};        // and until nothing is left
 
 /// Runs on which to place moments: two agents under mpirun, two workers, two shards, 20 steps of at least 40 ms.
 RunTutti::Options victim() {
-  return {.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "replacements=0", "--", exacting(),
-                        "--hold-ms", "40"},
+  return {.arguments = {"run", "launcher=mpirun", "workers=2", "shards=2", "exchange=ps", "replacements=0", "--",
+                        exacting(), "--hold-ms", "40"},
           .environment = one_thread()};
 }
 
@@ -81,6 +83,32 @@ TEST(Death, OfAWorkerIsOneLineWithRankHostSignalAndStep) {
     EXPECT_THAT(run.err(), HasSubstr("step 7"));
     EXPECT_EQ(run.leftovers(kGone), "");
   }
+}
+
+TEST(Death, OfAWorkerIsExplainedByTheBucketThatTheOthersWaitedFor) {
+  for (const Strings& exchange : {Strings{"exchange=ps", "shards=2"}, Strings{"exchange=shm"}}) {
+    RunTutti run(managed(2, exchange, {"--kill-at", "7"}));
+    EXPECT_NE(run.wait(kPatience).value_or(0), 0);
+    const std::string err = run.err();
+    EXPECT_LT(err.find("tutti: rank 1 on "), err.find("tutti: recordings: ")) << err;
+    EXPECT_THAT(err, HasSubstr(" s after iteration_begin 7)"));
+    const std::string command = "; tutti explain ";
+    const std::size_t at = err.find(command) + command.size();
+    const std::string folder = err.substr(at, err.find('\n', at) - at);
+    RunTutti explain({.arguments = {"explain", folder}});
+    EXPECT_EQ(explain.wait(kPatience), 0) << explain.err();
+    EXPECT_THAT(explain.out(), ContainsRegex("rank 1 on [^\n]* stopped first: killed by signal 9 .*; done: step 6, "));
+    EXPECT_THAT(explain.out(), ContainsRegex("rank 0 on [^\n]* waited for bucket [0-9]+ since [-+]0"));
+  }
+}
+
+TEST(Recordings, OfRunsWithoutAgentsGoWhenTheyEndWell) {
+  RunTutti together(embedded(2, {{"TUTTI_EXCHANGE", "shm"}}));
+  EXPECT_EQ(together.wait(kPatience), 0) << together.err();
+  EXPECT_TRUE(std::filesystem::is_empty(together.folder() + "/runs")) << "they were made there";
+  RunTutti alone({.arguments = {}, .environment = one_thread(), .program = exacting()});
+  EXPECT_EQ(alone.wait(kPatience), 0) << alone.err();
+  EXPECT_TRUE(std::filesystem::is_empty(alone.folder() + "/runs"));
 }
 
 TEST(Death, OfAnEmbeddedRankEndsTheJobAndNamesIt) {

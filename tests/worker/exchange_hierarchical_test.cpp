@@ -10,6 +10,7 @@
 #include <latch>
 #include <random>
 #include <semaphore>
+#include <set>
 #include <thread>
 
 #include "common/host_memory.h"
@@ -192,7 +193,11 @@ TEST_P(HierarchicalExchangeTest, SumsWithinHostsThenBetweenThemOverManyRounds) {
   }
   world.run([&](std::size_t rank, HierarchicalExchange& exchange) {
     const Memory memory = open(exchange, buckets, world.in(20s), 0, placed);
+    std::multiset<std::uint32_t> all, told;
+    for (std::uint32_t b = 0; b < buckets.size(); ++b) all.insert(b);
+    exchange.on_bucket_done([&](std::uint32_t bucket) { told.insert(bucket); });
     for (std::uint64_t round = 0; round < kRounds; ++round) {
+      told.clear();
       for (std::uint32_t b = 0; b < buckets.size(); ++b) {
         fill(memory, b, rank, round);
         ASSERT_TRUE(exchange.start({round, 0}, b));
@@ -204,6 +209,7 @@ TEST_P(HierarchicalExchangeTest, SumsWithinHostsThenBetweenThemOverManyRounds) {
         EXPECT_TRUE(holds(memory, b, results[round][b])) << "round " << round << ", bucket " << b << ", rank " << rank;
       }
       ASSERT_TRUE(exchange.finish(world.in(20s)));
+      EXPECT_EQ(told, all) << "each bucket is told to be done once a round, when both stages are";
       for (std::uint32_t b = 0; b < buckets.size(); ++b) {
         EXPECT_TRUE(holds(memory, b, results[round][b])) << "round " << round << ", bucket " << b << ", rank " << rank;
       }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
+#include <numeric>
 #include <random>
 
 #include "ps/reduce.h"
@@ -106,7 +107,11 @@ TEST_P(ShmExchangeTest, ReducesInRankOrderOverManyRounds) {
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
     const Memory memory = open(exchange, buckets, in_place, ranks.in(20s));
+    std::vector<std::uint32_t> all(buckets.size()), told;
+    std::iota(all.begin(), all.end(), 0u);
+    exchange.on_bucket_done([&](std::uint32_t bucket) { told.push_back(bucket); });
     for (std::uint64_t round = 0; round < kRounds; ++round) {
+      told.clear();
       for (std::uint32_t b = 0; b < buckets.size(); ++b) {
         fill(memory, b, rank, round);
         ASSERT_TRUE(exchange.start({round, 0}, b));
@@ -118,6 +123,7 @@ TEST_P(ShmExchangeTest, ReducesInRankOrderOverManyRounds) {
         EXPECT_TRUE(holds(memory, b, results[round][b])) << "round " << round << ", bucket " << b << ", rank " << rank;
       }
       ASSERT_TRUE(exchange.finish(ranks.in(20s)));
+      EXPECT_EQ(told, all) << "each bucket is told to be done once a round";
       for (std::uint32_t b = 0; b < buckets.size(); ++b) {
         EXPECT_TRUE(holds(memory, b, results[round][b])) << "round " << round << ", bucket " << b << ", rank " << rank;
       }

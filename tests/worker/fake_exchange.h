@@ -60,7 +60,10 @@ class FakeExchange final : public Exchange {
   }
   Result<> finish(Deadline) override {
     if (fail_finish) return fail(Errc::kTimeout, "waited in vain for rank 1");
-    for (const std::uint32_t bucket : started_) combine(bucket);
+    for (const std::uint32_t bucket : started_) {
+      combine(bucket);
+      tell_done(bucket);
+    }
     started_.clear();
     ++finishes;
     return {};

@@ -54,12 +54,14 @@ const std::string& AgentLink::local_address() const noexcept {
   return impl_->link.local_address();
 }
 
-void AgentLink::child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error) {
+void AgentLink::child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error,
+                             std::string doing) {
   ChildExited message;
   message.member = child;
   message.wait_status = wait_status;
   message.step = step;
   message.last_error = std::move(last_error);
+  message.doing = std::move(doing);
   impl_->link.send(FrameType::kChildExited, encode(message));
 }
 

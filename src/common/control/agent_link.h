@@ -34,8 +34,9 @@ class AgentLink {
 
   const std::string& local_address() const noexcept;
   /// `wait_status` as waitpid gave it, `step` from the child's status page, `last_error` the last line it wrote to
-  /// stderr.
-  void child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error);
+  /// stderr, `doing` what its recording says it was doing.
+  void child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error,
+                    std::string doing = {});
   /// Tells why this agent itself fails: the cause the user will read.
   void report_failure(const Failure& failure);
   /// The answer to on_shutdown: no child is left.

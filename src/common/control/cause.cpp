@@ -63,6 +63,7 @@ std::string Cause::text() const {
   std::string text = describe(member);
   if (!host.empty()) text += " on " + host;
   text += " " + describe_end(*this) + describe_moment(*this);
+  if (!doing.empty()) text += " (" + doing + ")";
   if (last_error.empty()) return text;
   return text + (how == How::kExited ? ": last error: " : ": ") + last_error;
 }

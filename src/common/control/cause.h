@@ -42,6 +42,7 @@ struct Cause {
   int signal = 0;  ///< 0: it exited by itself
   int exit_code = 0;
   std::string last_error;  ///< the last line it wrote to stderr, or its own words
+  std::string doing;       ///< at its end, by its recording: "had waited 1.204 s for bucket 3"
   How how = How::kExited;
   Errc code = Errc::kPeerLost;  ///< what the other members fail with
 

@@ -58,6 +58,7 @@ Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited messa
   cause.signal = WIFSIGNALED(message.wait_status) ? WTERMSIG(message.wait_status) : 0;
   cause.exit_code = WIFEXITED(message.wait_status) ? WEXITSTATUS(message.wait_status) : 0;
   cause.last_error = std::move(message.last_error);
+  cause.doing = std::move(message.doing);
   const bool echo = cause.exit_code == exit_code(Errc::kPeerLost);
   blame(message.member, std::move(cause), echo ? Certainty::kHearsay : Certainty::kKnown);
   return {};

@@ -18,12 +18,15 @@ struct Member::Impl {
   Result<> on_notice(FrameType type, std::span<const std::byte> control);
   Result<> on_regroup(std::span<const std::byte> control);
   Result<std::vector<std::string>> gather(GatherKey key, std::string bytes, Deadline deadline);
-  /// Makes the request, and makes it again in each new generation that its owner comes to.
+  /// A question to the coordinator, recorded. Makes it again in each new generation that its owner comes to.
   template <class Message>
   Result<Reply> request(FrameType type, const Message& message, Deadline deadline);
   Result<Reply> store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
                       Deadline deadline);
 
+  void record(EventKind kind, FrameType type) noexcept;
+
+  EventSink* events = nullptr;  // null: nothing is recorded
   std::atomic<std::uint64_t> step = 0;
   std::atomic<bool> progress_is_posted = false;
   std::function<Result<>()> on_superseded;  // constant once requests are made
@@ -74,11 +77,20 @@ Result<Reply> Member::Impl::request(FrameType type, const Message& message, Dead
   constexpr Duration kLongest = std::chrono::hours(24 * 365);  // and the sum below does not overflow
   const Duration patience = std::min<Duration>(deadline - std::chrono::steady_clock::now(), kLongest);
   while (true) {
+    record(EventKind::kRequestBegin, type);
     auto reply = link.request(type, message, deadline);
+    if (reply) record(EventKind::kRequestEnd, type);
     if (reply || reply.error().code != Errc::kSuperseded || !on_superseded) return reply;
     TUTTI_TRY(on_superseded());
     deadline = std::chrono::steady_clock::now() + patience;
   }
+}
+
+void Member::Impl::record(EventKind kind, FrameType type) noexcept {
+  if (events == nullptr) return;
+  const PeerIdentity& self = link.options().credentials.self;
+  events->record(
+      {SteadyClock().now(), kind, self.rank, link.generation(), step, 0, static_cast<std::uint32_t>(type), 0});
 }
 
 Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys, std::string value, std::int64_t amount,
@@ -93,6 +105,10 @@ Result<Reply> Member::Impl::store(StoreVerb verb, std::vector<std::string> keys,
 
 Member::Member() = default;
 Member::~Member() = default;
+
+void Member::record_to(EventSink& events) noexcept {
+  impl_->events = &events;
+}
 
 Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger log) {
   ControlLink::Options link{options.coordinator, options.credentials, options.host, options.workers, options.timeout};

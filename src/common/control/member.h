@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/control/messages.h"
+#include "common/event.h"
 #include "common/log.h"
 #include "common/net/connection.h"
 #include "common/net/loop.h"
@@ -36,6 +37,9 @@ class Member {
   static Result<std::unique_ptr<Member>> join(Loop& loop, Options options, Logger log);
   /// Closes without a goodbye: the coordinator takes that for a loss unless leave() came first.
   ~Member();
+  /// Questions to the coordinator and their answers are told to `events` from here on. REQUIRES: no other thread asks
+  /// at this time; `events` outlives the last question.
+  void record_to(EventSink& events) noexcept;
 
   std::uint32_t generation() const noexcept;
   /// The address of the interface that reaches the coordinator, in numbers: where this process is reached by others of

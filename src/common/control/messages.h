@@ -144,9 +144,10 @@ struct ChildExited {
   std::int32_t wait_status = 0;  ///< as waitpid gave it
   std::uint64_t step = 0;
   std::string last_error;
+  std::string doing = {};  ///< by its recording; empty where there is none
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(member, wait_status, step, last_error);
+    archive(member, wait_status, step, last_error, doing);
   }
 };
 

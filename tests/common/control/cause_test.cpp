@@ -44,6 +44,15 @@ TEST(Cause, NamesRankHostSignalStepAndLastError) {
   EXPECT_EQ(exited(3).text(), "rank 1 on node2 exited with code 3 at step 37");
 }
 
+TEST(Cause, TellsWhatTheMemberWasDoing) {
+  Cause waiting = killed(SIGKILL);
+  waiting.doing = "had waited 1.204 s for bucket 3";
+  waiting.last_error = "out of memory";
+  EXPECT_EQ(waiting.text(),
+            "rank 1 on node2 was killed by signal 9 (Killed) at step 37 (had waited 1.204 s for bucket 3): last error: "
+            "out of memory");
+}
+
 TEST(Cause, TellsAMembersOwnWordsALossAndAnEarlyEnd) {
   Cause reported = cause(How::kReported);
   reported.last_error = "the loss is not a number";

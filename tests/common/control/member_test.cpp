@@ -112,6 +112,29 @@ TEST_F(Run, SharesTheStoreBetweenWorkersAndServers) {
   EXPECT_EQ(worker->generation(), 1u);
 }
 
+TEST_F(Run, RecordsQuestionsAndTheirAnswers) {
+  start(1);
+  EventBuffer events(8);
+  const auto member = join(0).value();
+  member->record_to(events);
+  member->progress(17);
+  ASSERT_TRUE(member->set("key", "value"));
+  ASSERT_TRUE(member->barrier(late()));
+  ASSERT_TRUE(member->leave(late()));
+  std::vector<std::pair<EventKind, FrameType>> recorded;
+  for (const Event& event : events.events()) {
+    recorded.emplace_back(event.kind, static_cast<FrameType>(event.bucket));
+    EXPECT_EQ(event.rank, 0);
+    EXPECT_EQ(event.step, 17u);
+  }
+  EXPECT_THAT(recorded, ElementsAre(std::pair(EventKind::kRequestBegin, FrameType::kStoreRequest),
+                                    std::pair(EventKind::kRequestEnd, FrameType::kStoreRequest),
+                                    std::pair(EventKind::kRequestBegin, FrameType::kContribute),
+                                    std::pair(EventKind::kRequestEnd, FrameType::kContribute),
+                                    std::pair(EventKind::kRequestBegin, FrameType::kLeave),
+                                    std::pair(EventKind::kRequestEnd, FrameType::kLeave)));
+}
+
 TEST_F(Run, TellsAWaiterWhoIsMissing) {
   start(3);
   const auto zero = join(0).value();
@@ -211,7 +234,7 @@ TEST_F(Run, AgentsReportOfAKilledChildReachesEverybody) {
   auto one = join(1).value();
   auto waiting = std::async(std::launch::async, [&] { return zero->barrier(late()); });
   one.reset();
-  agent->child_exited({Role::kWorker, 1}, 9, 21, "");
+  agent->child_exited({Role::kWorker, 1}, 9, 21, "", "had waited 1.204 s for bucket 3");
   EXPECT_THAT(waiting.get().error().message, HasSubstr("rank 1 on node1 was killed by signal 9 (Killed) at step 21"));
   EXPECT_EQ(shutdowns.take(), 70);
   agent->done();

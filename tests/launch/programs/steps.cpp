@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A worker that only keeps step with the others: joins the run, meets them at a barrier in each step, leaves. One rank
-// may be told to come to grief at some step.
+// A worker that only keeps step with the others: joins the run, meets them at a barrier in each step, leaves; its
+// recording is made as a training program's. One rank may be told to come to grief at some step.
 #include <signal.h>
 #include <unistd.h>
 
@@ -46,14 +46,26 @@ void work(std::uint64_t steps, const Grief& grief, const Keys& awaited) {
   options.coordinator = self.coordinator;
   options.credentials = {self.secret, self.job, {tutti::Role::kWorker, self.rank, self.generation}};
   options.host = self.host;
+  const tutti::SteadyClock clock;
+  const auto log = tutti::Logger::to_stderr("rank " + std::to_string(self.rank));
+  const auto recorder = tutti::begin_recording(self.recordings, tutti::recorded_process(self), log);
+  tutti::EventTee events;
+  if (recorder) events.add(*recorder);
+  const auto record = [&](tutti::EventKind kind, std::uint64_t step) {
+    events.record({clock.now(), kind, self.rank, self.generation, step, 0, 0, 0});
+  };
   const auto member = tutti::Member::join(loop, options, tutti::Logger::none()).value();
-  const auto deadline = [&] { return tutti::SteadyClock().now() + patience; };
+  member->record_to(events);
+  member->on_abort([&](const tutti::Failure&) { record(tutti::EventKind::kRunEnded, status.step()); });
+  const auto deadline = [&] { return clock.now() + patience; };
   for (const std::string& key : awaited) member->get(key, deadline()).value();
   for (std::uint64_t step = 1; step <= steps; ++step) {
     status.set_step(step);
     member->progress(step);
+    record(tutti::EventKind::kIterationBegin, step);
     if (self.rank == grief.rank && step == grief.step) come_to(grief);
     member->barrier(deadline()).value();
+    record(tutti::EventKind::kIterationEnd, step);
   }
   std::printf("rank %d of %d did %llu steps\n", self.rank, self.world_size, static_cast<unsigned long long>(steps));
   member->leave(deadline()).value();

@@ -74,7 +74,7 @@ TEST(Whereabouts, ForgetTheBucketsOfAnExchangeThatIsDone) {
 TEST(Whereabouts, AreNoWaitThatHasEnded) {
   const Whereabouts place =
       after({event(0, EventKind::kWaitBegin), event(1, EventKind::kWaitEnd), event(2, EventKind::kCheckpointBegin),
-             event(3, EventKind::kCheckpointEnd), request(4, EventKind::kRequestBegin, FrameType::kLeave),
+             event(3, EventKind::kCheckpointTaken), request(4, EventKind::kRequestBegin, FrameType::kLeave),
              request(5, EventKind::kRequestEnd, FrameType::kLeave)});
   EXPECT_EQ(place.doing, Doing::kWorking);
 }

@@ -105,7 +105,10 @@ DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& modu
   if (!session_.exchanges()) return;
   exchange_ = session_.make_exchange(object_);
   session_.attend(*exchange_);
-  if (session_.regrouper() != nullptr) session_.regrouper()->attend(*this);
+  if (session_.regrouper() != nullptr) {
+    session_.regrouper()->attend(*this);
+    start_ = begin_to_remember(*this);
+  }
   adopt_rank_0();
   make_reducer();
 }
@@ -306,7 +309,7 @@ bool DataParallelImpl::is_newcomer() const {
 
 void DataParallelImpl::remember_start() {
   if (session_.regrouper() == nullptr) return;
-  start_collective_ = session_.member()->next_collective();
+  start_count_ = session_.member()->count();
   remember(*this, start_);
 }
 
@@ -328,7 +331,7 @@ void DataParallelImpl::begin_boundary() {
 
 void DataParallelImpl::end_boundary() noexcept {
   in_boundary_ = false;
-  if (session_.regrouper() != nullptr) start_collective_ = session_.member()->next_collective();
+  if (session_.regrouper() != nullptr) start_count_ = session_.member()->count();
 }
 
 std::optional<std::string> DataParallelImpl::cannot_go_on() const {
@@ -346,8 +349,9 @@ std::vector<std::span<const std::byte>> DataParallelImpl::give_state() {
   snapshot = in_step_ || in_boundary_ ? snapshot_of(*this, start_) : live_snapshot(*this, position_);
   const ReducerProgress progress = reducer_->progress();
   snapshot.metadata["boundary"] = in_boundary_ ? "1" : "0";
-  snapshot.metadata["collective/scope"] = std::to_string(start_collective_.scope);
-  snapshot.metadata["collective/index"] = std::to_string(start_collective_.index);
+  snapshot.metadata["collective/scope"] = std::to_string(start_count_.next.scope);
+  snapshot.metadata["collective/index"] = std::to_string(start_count_.next.index);
+  snapshot.metadata["collective/step"] = std::to_string(start_count_.step);
   snapshot.metadata["reducer/order"] = fmt::format("{}", fmt::join(progress.order, " "));
   snapshot.metadata["reducer/plan"] = std::to_string(progress.plan);
   snapshot.metadata["reducer/exchanges"] = std::to_string(progress.exchanges);
@@ -392,8 +396,9 @@ Result<> DataParallelImpl::take_state(StateReceiver::State state, const Successi
   TUTTI_TRY(reducer_->open_as(progress, succession, session_.deadline()));
   began_at_boundary_ = number("boundary") != 0;
   session_.decided({.stop = number("stop") != 0});
-  session_.member()->count_from({GatherKey::Kind::kCollective, number("collective/scope"),
-                                 static_cast<std::uint32_t>(number("collective/index"))});
+  const GatherKey next{GatherKey::Kind::kCollective, number("collective/scope"),
+                       static_cast<std::uint32_t>(number("collective/index"))};
+  session_.member()->count_from({next, number("collective/step")});
   return {};
 }
 

@@ -138,7 +138,7 @@ class DataParallelImpl final : private Participant {
   bool in_step_ = false;  // from its first iteration until it is over: it may have several
   bool in_loop_ = false, in_boundary_ = false;
   StartOfStep start_;               // of the step that is under way, or that the boundary follows
-  GatherKey start_collective_;      // the first that a newcomer makes which begins there
+  Member::Count start_count_;       // of the collectives of a newcomer that begins there
   bool began_at_boundary_ = false;  // a newcomer
   struct Given {                    // to newcomers, while it is on its way
     Snapshot snapshot;

@@ -63,16 +63,19 @@ Snapshot live_snapshot(DataParallelImpl& parallel, const DataPosition& position)
                        metadata_at(parallel, position));
 }
 
+StartOfStep begin_to_remember(DataParallelImpl& parallel) {
+  StartOfStep start;
+  for (const StateView::Entry& entry : parallel.state().tensors()) {
+    if (entry.name.starts_with(kBufferPrefix))
+      start.buffers.push_back({entry.name, entry.tensor, at::empty_like(entry.tensor)});
+  }
+  return start;
+}
+
 // Runs at every step: the copies' memory is kept from one to the next, and nothing is printed.
 void remember(DataParallelImpl& parallel, StartOfStep& start) {
   const c10::NoGradGuard no_grad;
   start.position = parallel.position();
-  if (start.learning_rates.empty()) {
-    for (const StateView::Entry& entry : parallel.state().tensors()) {
-      if (entry.name.starts_with(kBufferPrefix))
-        start.buffers.push_back({entry.name, entry.tensor, at::empty_like(entry.tensor)});
-    }
-  }
   for (StartOfStep::Buffer& buffer : start.buffers) buffer.copy.copy_(buffer.live);
   start.learning_rates.clear();
   for (torch::optim::Optimizer* optimizer : parallel.optimizers()) {

@@ -40,6 +40,8 @@ struct StartOfStep {
   std::vector<std::size_t> schedule_steps;  ///< of each schedule
   std::vector<std::string> user;
 };
+/// REQUIRES: the wrapped model is there. remember() asks nothing of it.
+StartOfStep begin_to_remember(DataParallelImpl& parallel);
 void remember(DataParallelImpl& parallel, StartOfStep& start);
 /// The state as it was then.
 Snapshot snapshot_of(DataParallelImpl& parallel, const StartOfStep& start);

@@ -87,7 +87,7 @@ TEST(Death, OfAWorkerIsOneLineWithRankHostSignalAndStep) {
 
 TEST(Death, OfAWorkerIsExplainedByTheBucketThatTheOthersWaitedFor) {
   for (const Strings& exchange : {Strings{"exchange=ps", "shards=2"}, Strings{"exchange=shm"}}) {
-    RunTutti run(managed(2, exchange, {"--kill-at", "7"}));
+    RunTutti run(managed(2, exchange + Strings{"replacements=0"}, {"--kill-at", "7"}));
     EXPECT_NE(run.wait(kPatience).value_or(0), 0);
     const std::string err = run.err();
     EXPECT_LT(err.find("tutti: rank 1 on "), err.find("tutti: recordings: ")) << err;

@@ -85,7 +85,6 @@ Result<> CoordinatorFsm::handle(const MemberId& from, std::span<const std::byte>
 Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control) {
   Roster::Entry& entry = roster_.at(from);
   entry.step = std::max(entry.step, header.step);
-  if (header.type == FrameType::kProgress) gathers_.forget_before(step_of_run());
   const bool is_agent = from.role == Role::kAgent;
   switch (header.type) {
     case FrameType::kProgress:

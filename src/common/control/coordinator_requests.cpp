@@ -15,6 +15,9 @@ constexpr MemberId worker(std::int32_t rank) {
 
 Result<> CoordinatorFsm::on_contribute(const MemberId& from, Contribute message) {
   const GatherTable::Waiter waiter{from.rank, message.request, deadline_of(message.wait_ns)};
+  // A rank is never more than one step behind another.
+  const bool is_collective = message.gather.kind == GatherKey::Kind::kCollective;
+  if (is_collective && message.gather.scope > 1) gathers_.forget_before(message.gather.scope - 1);
   const auto gather = gathers_.contribute(message.gather, waiter, std::move(message.bytes));
   if (gather) complete(*gather);
   return {};

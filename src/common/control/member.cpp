@@ -161,12 +161,13 @@ void Member::ask_to_begin_again(const std::string& why) {
   impl_->link.send(FrameType::kRestart, encode(Restart{why}), impl_->step);
 }
 
-GatherKey Member::next_collective() const noexcept {
-  return impl_->next_gather;
+Member::Count Member::count() const noexcept {
+  return {impl_->next_gather, impl_->step};
 }
 
-void Member::count_from(const GatherKey& next) noexcept {
-  impl_->next_gather = next;
+void Member::count_from(const Count& count) noexcept {
+  impl_->next_gather = count.next;
+  impl_->step = count.step;
 }
 
 Result<std::string> Member::broadcast(std::string contribution, int root, Deadline deadline) {
@@ -219,7 +220,8 @@ Result<bool> Member::erase(const std::string& key) {
 
 // A step that is told while the last one still waits for the loop takes its place: a busy loop does not pile them up.
 void Member::progress(std::uint64_t step) noexcept {
-  if (impl_->next_gather.scope != step + 1) impl_->next_gather = {GatherKey::Kind::kCollective, step + 1, 0};
+  GatherKey& next = impl_->next_gather;
+  if (next.scope == 0 || impl_->step != step) next = {GatherKey::Kind::kCollective, next.scope + 1, 0};
   impl_->step = step;
   if (impl_->progress_is_posted.exchange(true)) return;
   impl_->link.loop().post([impl = impl_.get()] {

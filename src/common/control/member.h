@@ -62,9 +62,14 @@ class Member {
   Result<std::vector<std::string>> meet(std::uint32_t phase, std::string contribution, Deadline deadline);
   /// Tells the coordinator that this process cannot go on in the new generation: all are to begin again.
   void ask_to_begin_again(const std::string& why);
-  /// The number of the next collective, and what it is to be: a newcomer counts as the others did where it begins.
-  GatherKey next_collective() const noexcept;
-  void count_from(const GatherKey& next) noexcept;
+  /// The number of the next collective and the step it is counted from, and what they are to be: a newcomer counts as
+  /// the others did where it begins.
+  struct Count {
+    GatherKey next;
+    std::uint64_t step = 0;
+  };
+  Count count() const noexcept;
+  void count_from(const Count& count) noexcept;
 
   // --- collectives over all workers, in the order of the calls; every rank makes the same ones. Contributions are at
   // most 1 MiB together with their framing.

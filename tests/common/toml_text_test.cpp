@@ -23,7 +23,7 @@ TEST(TomlText, DropsAByteOrderMarkAtTheBeginning) {
   EXPECT_EQ(toml_in_ascii("\xef\xbb\xbf\xef\xbb\xbf"), "~ef~bb~bf");
 }
 
-// "\\\\u007e" is a backslash and more: once such an argument was printed to a file that was refused.
+// "\\u007e" is a backslash and more: once such an argument was printed to a file that was refused.
 TEST(TomlText, KnowsEverySpellingOfATildeByItsNumber) {
   for (const char* spelling : {"\\u007e", "\\u007E", "\\U0000007e", "\\U0000007E"})
     EXPECT_TRUE(escapes_tilde(spelling));

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is looked at in a TOML file before toml++ parses it. Its version 3.3 takes many characters beyond ASCII for
-// impossible where white space may stand, and then its behaviour is undefined ("größe = 1" is enough). TOML has no use
-// for such characters outside of comments and strings.
+// A TOML file in ASCII only, for toml++. Its version 3.3 takes many other characters for impossible where it looks for
+// white space, and then its behaviour is undefined ("größe = 1" is enough). So each byte beyond ASCII is written as ~xx
+// before it parses, and so is ~ itself; what it makes of strings and keys is turned back.
 // Thread safety: functions without state.
 #pragma once
 
-#include <cstddef>
-#include <optional>
+#include <string>
 #include <string_view>
 
 namespace tutti {
 
-/// The line, counted from 1, of the first character beyond ASCII that stands neither in a comment nor in a string of
-/// one line; a byte order mark at the beginning may stay.
-std::optional<std::size_t> line_of_stray_character(std::string_view toml) noexcept;
+/// The text without its byte order mark, and with ~xx (two hexadecimal digits) for the bytes beyond ASCII and for ~.
+std::string toml_in_ascii(std::string_view toml);
+/// Whether some string may spell a ~ by its number, which would be taken for one of ours.
+bool escapes_tilde(std::string_view toml) noexcept;
+/// A string or key that was read from toml_in_ascii() as it stood in the file.
+std::string from_ascii(std::string_view text);
 
 }  // namespace tutti

@@ -155,10 +155,22 @@ TEST_F(Config, NamesTheLineOfAFileThatIsNotToml) {
   EXPECT_THAT(load_config(folder_.file("none.toml"), {}, {}).error().text(), HasSubstr("none.toml cannot be opened"));
 }
 
+// toml++ ended the process for it, where asserts are compiled.
+TEST_F(Config, RefusesATableWhoseNameIsNone) {
+  EXPECT_THAT(refused("seed = 1\n[(wa\n"), HasSubstr("run.toml:2: "));
+}
+
 // toml++ has undefined behaviour for it.
-TEST_F(Config, RefusesCharactersBeyondAsciiOutsideOfStrings) {
-  EXPECT_THAT(refused("seed = 1\nworker\xc5\xa0 = 4\n"), HasSubstr("run.toml:2: expected ASCII outside of comments"));
-  EXPECT_EQ(loaded("log_dir = 'caf\xc3\xa9'  # caf\xc3\xa9\n").log_dir, "caf\xc3\xa9");
+TEST_F(Config, TakesAnyCharacterInItsPlaceAndRefusesItElsewhere) {
+  EXPECT_THAT(refused("seed = 1\nworker\xc5\xa0 = 4\n"), HasSubstr("run.toml:2: "));
+  EXPECT_THAT(refused("'gr\xc3\xb6\xc3\x9f"
+                      "e' = 4\n"),
+              HasSubstr("unknown key 'gr\xc3\xb6\xc3\x9f"
+                        "e'"));
+  EXPECT_EQ(loaded("log_dir = '~caf\xc3\xa9'  # caf\xc3\xa9\n").log_dir, "~caf\xc3\xa9");
+  EXPECT_THAT(loaded("program = ['\xc3\xa9', \"\"\"\\\n  \xc5\xa0\"\"\"]\n").program,
+              ElementsAre("\xc3\xa9", "\xc5\xa0"));
+  EXPECT_THAT(refused("log_dir = \"\\u007e41\""), HasSubstr("expected ~ as it is"));
 }
 
 TEST_F(Config, PrintsWhatItReadsBack) {

@@ -20,6 +20,9 @@ CXX=$(compgen -c clang++ | grep --extended-regexp '^clang\+\+(-[0-9]+)?$' | sort
   fail 69 "clang++ 16 or newer was not found: apt-get install clang-16"
 export CXX
 
+# What was freed waits in quarantine for late readers; the limit is for what is in use.
+export ASAN_OPTIONS=quarantine_size_mb=16
+
 # fuzz TARGET: libFuzzer's own words go to a file, of which the last figures are shown, or the end when it failed.
 fuzz() {
   local target=$1 log=build/fuzz/$1.log status=0

@@ -64,7 +64,9 @@ void CoordinatorFsm::replace(const Cause& cause) {
   roster_.vacate(who, generation_ + 1);
   begin_generation({who}, cause.text());
   notice(cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
-  starts_.push_back({{who, generation_, /*newcomer=*/true}, now_ + *pause});
+  // Before that there is no state to take over: those that have begun ask for all to begin again, the others begin now.
+  const bool is_under_way = step_of_run() > 0;
+  starts_.push_back({{who, generation_, is_under_way}, now_ + *pause});
   start_the_due();
 }
 

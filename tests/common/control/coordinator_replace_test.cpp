@@ -197,6 +197,15 @@ TEST(CoordinatorReplace, AllBeginAgainBeforeTheSecondStep) {
   for (const MemberId who : {shard(0), rank(0), rank(1)}) EXPECT_TRUE(run.join(who));
 }
 
+// Others that joined after the loss once waited for a newcomer that waited for them.
+TEST(CoordinatorReplace, ProcessThatIsReplacedBeforeTheFirstStepBeginsLikeTheOthers) {
+  Driver run(tolerant());
+  for (const MemberId who : {agent(0), agent(1), rank(1)}) EXPECT_TRUE(run.join(who));
+  run.exited(agent(1), rank(1), SIGKILL);
+  EXPECT_FALSE(run.told<Start>(agent(1), FrameType::kStart).newcomer);
+  EXPECT_TRUE(run.join(rank(0))) << "in the generation that began before it came";
+}
+
 TEST(CoordinatorReplace, WithoutACheckpointALateRestartIsTheEndWithTheFirstCause) {
   Tolerant run;
   run.kill(agent(1), rank(1));

@@ -23,6 +23,10 @@ class AgentLink {
     std::function<void(const Start&)> on_start;
     /// A child is to be killed; its end is reported like any other.
     std::function<void(const MemberId&)> on_evict;
+    /// Children are to stop after their step; the agent stays.
+    std::function<void()> on_stop = {};
+    /// Another world follows, once no child is left; `share` is what the launcher's plan says of it.
+    std::function<void(const std::string& share)> on_assign = {};
     /// The coordinator is gone before it said so: end the children, nobody listens any more. Called at most once.
     std::function<void(const Failure&)> on_lost;
   };

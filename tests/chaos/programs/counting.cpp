@@ -62,7 +62,7 @@ void train(const Arguments& arguments, tutti::Session& session) {
     std::this_thread::sleep_for(std::chrono::milliseconds(arguments.hold_ms));
     if (worn && std::filesystem::exists(arguments.worn_file)) ::raise(SIGKILL);
     lines << step << ' ' << parallel.epoch() << ' ' << session.world_size() << ' ' << session.rank();
-    for (const auto sample : batch.target.unbind()) lines << ' ' << sample.item<std::int64_t>();
+    for (const torch::Tensor& sample : batch.target.unbind()) lines << ' ' << sample.item<std::int64_t>();
     lines << std::endl;
     optimizer.zero_grad();
     net(batch.data).square().mean().backward();

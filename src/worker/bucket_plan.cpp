@@ -2,6 +2,7 @@
 #include "worker/bucket_plan.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -60,6 +61,11 @@ std::vector<std::uint32_t> reverse_order(std::size_t parameters) {
   std::vector<std::uint32_t> order(parameters);
   std::iota(order.rbegin(), order.rend(), 0u);
   return order;
+}
+
+bool is_order_of(std::vector<std::uint32_t> order, std::size_t parameters) {
+  std::ranges::sort(order, std::greater<>());
+  return order == reverse_order(parameters);
 }
 
 std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters,

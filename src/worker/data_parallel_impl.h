@@ -103,7 +103,6 @@ class DataParallelImpl final : private Participant {
   std::uint64_t state_bytes_max() const override;
   Result<> take_state(StateReceiver::State state, const Succession& succession) override;
   void go_on() override;
-  bool is_newcomer() const;
   void part() noexcept;
   void remember_start();
   std::uint32_t replica_hash() const;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -87,6 +88,12 @@ std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters
     return place[a.entries.back().parameter] < place[b.entries.back().parameter];
   });
   return buckets;
+}
+
+std::uint32_t parameter_at(const Bucket& bucket, std::uint64_t element) {
+  const auto after = std::ranges::upper_bound(bucket.entries, element, {}, &BucketEntry::offset);
+  TUTTI_ASSERT(after != bucket.entries.begin(), "a bucket begins with an entry");
+  return std::prev(after)->parameter;
 }
 
 }  // namespace tutti::worker

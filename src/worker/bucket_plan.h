@@ -48,4 +48,7 @@ bool is_order_of(std::vector<std::uint32_t> order, std::size_t parameters);
 std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters,
                                  const std::vector<std::uint32_t>& ready_order, const BucketLimits& limits);
 
+/// Whose gradient holds the element of the bucket; of the padding behind it, too.
+std::uint32_t parameter_at(const Bucket& bucket, std::uint64_t element);
+
 }  // namespace tutti::worker

@@ -97,6 +97,7 @@ ExchangePlan Reducer::describe(const std::vector<Bucket>& buckets) const {
   for (const Bucket& bucket : buckets) plan.buckets.push_back({bucket.dtype, options_.reduction, bucket.elements});
   plan.buckets.push_back({kVoteDType, Reduction::kSum, parameters_.size() + votes_in(options_.world_size)});
   for (std::size_t b = 0; b < buffers_.size(); ++b) plan.buckets.push_back(buffers_.spec(b));
+  plan.looks_for_nan = nan_guard_.looks() && exchange_.traits().looks_for_nan;
   return plan;
 }
 

@@ -12,9 +12,9 @@
 
 namespace tutti::worker {
 
-// While the bytes are still in the cache.
+// Where the exchange does not, while the bytes are still in the cache.
 void Reducer::look_for_nan(std::size_t p) {
-  if (!nan_guard_.looks() || not_finite_) return;
+  if (!nan_guard_.looks() || exchange_.traits().looks_for_nan || not_finite_) return;
   const at::Tensor& gradient = tensors_[p].grad();
   const auto number = static_cast<std::uint32_t>(p);
   if (!gradient.is_cpu()) {
@@ -38,6 +38,7 @@ std::optional<std::uint32_t> Reducer::first_not_finite() {
 
 Result<> Reducer::decide() {
   outcome_ = count(votes());
+  ask_for_nan();
   const auto ranks = static_cast<std::size_t>(options_.world_size);
   for (int rank = 0; outcome_.done.size() < ranks; ++rank) {
     last_at_work_ = rank;
@@ -46,7 +47,8 @@ Result<> Reducer::decide() {
   if (options_.decided) options_.decided(outcome_);
   switch (nan_guard_.judge(outcome_)) {
     case NanGuard::Decision::kHalt:
-      if (options_.await_cause && outcome_.not_finite.front().rank != options_.rank) TUTTI_TRY(options_.await_cause());
+      if (options_.await_cause && std::max(outcome_.not_finite.front().rank, 0) != options_.rank)
+        TUTTI_TRY(options_.await_cause());
       return halted();
     case NanGuard::Decision::kSkip:
       leave_step_out();
@@ -59,9 +61,19 @@ Result<> Reducer::decide() {
   return {};
 }
 
+void Reducer::ask_for_nan() {
+  if (!nan_guard_.looks()) return;
+  for (const NotFinite& found : exchange_.not_finite()) {
+    const int rank = found.rank ? static_cast<int>(*found.rank) : kOnlyTheSum;
+    add_not_finite(outcome_, rank, parameter_at(buckets_->plan(found.bucket), found.element));
+  }
+}
+
 std::string Reducer::describe(const Outcome::NotFinite& found) const {
   const std::string name =
       found.parameter < parameters_.size() ? parameters_[found.parameter].name : std::to_string(found.parameter);
+  if (found.rank == kOnlyTheSum)
+    return fmt::format("the sum of the ranks' gradients of parameter \"{}\" is not finite", name);
   return fmt::format("rank {}'s gradient of parameter \"{}\" is not finite", found.rank, name);
 }
 

@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <random>
 
@@ -261,6 +263,86 @@ TEST(ShmExchange, TakesInputsFromWhereTheyWereBorn) {
         }
       }
     }
+  });
+}
+
+struct Found {
+  std::optional<std::uint32_t> rank;
+  std::uint32_t bucket;
+  std::uint64_t element;
+  bool operator==(const Found&) const = default;
+};
+
+std::vector<Found> found_by(const ShmExchange& exchange) {
+  std::vector<Found> found;
+  for (const NotFinite& each : exchange.not_finite()) found.push_back({each.rank, each.bucket, each.element});
+  return found;
+}
+
+/// One exchange of two buckets of ones, in which `spoil` has changed this rank's; what it found.
+std::vector<Found> exchange_spoilt(ShmExchange& exchange, const ExchangePlan& plan, std::uint64_t round,
+                                   const std::function<void(std::uint32_t bucket, float* values)>& spoil,
+                                   Deadline deadline) {
+  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
+    auto* const values = reinterpret_cast<float*>(plan.memory[b]);
+    std::fill_n(values, plan.buckets[b].elements, 1.0f);
+    spoil(b, values);
+    EXPECT_TRUE(exchange.start({round, 0}, b));
+  }
+  EXPECT_TRUE(exchange.finish(deadline));
+  return found_by(exchange);
+}
+
+TEST(ShmExchange, TellsEveryRankWhoseInputIsNotFinite) {
+  ShmRanks ranks(3);
+  constexpr std::uint64_t kBlock = HostLayout::kBlockBytes / sizeof(float);
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    ExchangePlan plan;
+    plan.looks_for_nan = true;
+    plan.buckets = {{DType::kFloat32, Reduction::kAverage, 5}, {DType::kFloat32, Reduction::kAverage, 3 * kBlock + 7}};
+    const auto memory = exchange.place(plan, ranks.in(20s)).value();
+    plan.memory = {memory[0].get(), memory[1].get()};
+    ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+    const auto spoilt = [&](std::uint64_t round, const std::function<void(std::uint32_t, float*)>& spoil) {
+      return exchange_spoilt(exchange, plan, round, spoil, ranks.in(20s));
+    };
+    const auto nothing = [](std::uint32_t, float*) {};
+    const float infinity = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+
+    EXPECT_EQ(spoilt(1, nothing), std::vector<Found>());
+    const auto several = spoilt(2, [&](std::uint32_t bucket, float* values) {
+      if (bucket == 0 && rank == 2) values[4] = -infinity;
+      if (bucket == 1 && rank >= 1) values[kBlock + 100 * rank] = nan;
+      if (bucket == 1 && rank == 1) values[kBlock + 101] = nan;
+    });
+    EXPECT_EQ(several, (std::vector<Found>{{2, 0, 4}, {1, 1, kBlock + 100}, {2, 1, kBlock + 200}}));
+    const auto too_large = spoilt(3, [&](std::uint32_t bucket, float* values) {
+      if (bucket == 1) values[3 * kBlock + 6] = std::numeric_limits<float>::max();
+    });
+    EXPECT_EQ(too_large, (std::vector<Found>{{std::nullopt, 1, 3 * kBlock + 6}}));
+    EXPECT_EQ(spoilt(4, nothing), std::vector<Found>());
+    const auto* const values = reinterpret_cast<const float*>(plan.memory[1]);
+    EXPECT_EQ(std::count(values, values + plan.buckets[1].elements, 1.0f),
+              static_cast<std::ptrdiff_t>(plan.buckets[1].elements));
+  });
+}
+
+TEST(ShmExchange, SumsWhatIsNotFiniteWhereNobodyLooks) {
+  ShmRanks ranks(2);
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    ExchangePlan plan;
+    plan.buckets = {{DType::kFloat32, Reduction::kAverage, 5}};
+    const auto memory = exchange.place(plan, ranks.in(20s)).value();
+    plan.memory = {memory[0].get()};
+    ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+    const auto found = exchange_spoilt(
+        exchange, plan, 1,
+        [&](std::uint32_t, float* values) {
+          if (rank == 1) values[3] = std::nanf("");
+        },
+        ranks.in(20s));
+    EXPECT_EQ(found, std::vector<Found>());
+    EXPECT_TRUE(std::isnan(reinterpret_cast<const float*>(plan.memory[0])[3]));
   });
 }
 

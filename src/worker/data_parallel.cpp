@@ -252,7 +252,7 @@ void DataParallelImpl::begin_iteration(int rank, bool last_micro_batch) {
   session_.begin_iteration(static_cast<std::uint64_t>(position_.step), rank);
   const bool begins_step = !in_step_;
   in_step_ = in_iteration_ = true;
-  if (begins_step) remember_start();
+  if (begins_step) remember_start(/*copies=*/true);
   expects_exchange_ = reducer_ != nullptr && last_micro_batch;
   if (!reducer_) return;
   reducer_->set_exchanging(last_micro_batch);

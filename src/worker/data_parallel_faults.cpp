@@ -31,10 +31,10 @@ void for_each_number(ReducerProgress& progress, F f) {
 
 // --- ranks that are replaced
 
-void DataParallelImpl::remember_start() {
+void DataParallelImpl::remember_start(bool copies) {
   if (session_.regrouper() == nullptr) return;
   start_count_ = session_.member()->count();
-  remember(*this, start_);
+  remember(*this, start_, copies);
 }
 
 bool DataParallelImpl::enter_loop() {
@@ -50,7 +50,7 @@ bool DataParallelImpl::enter_loop() {
 
 void DataParallelImpl::begin_boundary() {
   in_boundary_ = true;
-  remember_start();
+  remember_start(/*copies=*/!every_.empty() || !at_end_of_epoch_.empty());
 }
 
 void DataParallelImpl::end_boundary() noexcept {

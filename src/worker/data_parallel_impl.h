@@ -104,7 +104,7 @@ class DataParallelImpl final : private Participant {
   Result<> take_state(StateReceiver::State state, const Succession& succession) override;
   void go_on() override;
   void part() noexcept;
-  void remember_start();
+  void remember_start(bool copies);
   std::uint32_t replica_hash() const;
   std::vector<std::string> gather_hashes();
   bool is_check_due() const noexcept;

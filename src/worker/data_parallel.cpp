@@ -133,6 +133,13 @@ std::vector<NamedTensor> DataParallelImpl::followed_buffers() const {
   return options_.broadcast_buffers() ? distinct(module_.named_buffers(), options_) : std::vector<NamedTensor>{};
 }
 
+const std::string& DataParallelImpl::nan_policy() const {
+  const std::string& own = options_.nan_policy();
+  if (own.empty()) return session_.config().nan_policy;
+  if (own == "skip" || own == "halt" || own == "ignore") return own;
+  throw UsageError("DataParallelOptions::nan_policy is \"" + own + "\", expected skip, halt or ignore");
+}
+
 ParameterTable DataParallelImpl::table() const {
   const RunConfig& config = session_.config();
   ParameterTable table;
@@ -145,7 +152,7 @@ ParameterTable DataParallelImpl::table() const {
       {"seed", std::to_string(session_.seed())},
       {"exchange", std::string(session_.exchange_name())},
       {"wire_dtype", config.wire_dtype},
-      {"nan_policy", config.nan_policy},
+      {"nan_policy", nan_policy()},
       {"replica_check_every", std::to_string(config.replica_check_every)},
       {"born_in_place", config.born_in_place ? "true" : "false"},
       {"reduction", options_.sum() ? "sum" : "average"},
@@ -210,7 +217,7 @@ void DataParallelImpl::make_reducer() {
   options.overlap = options_.overlap();
   options.born_in_place = config.born_in_place;
   if (session_.regrouper() != nullptr) options.regroup = [this] { return session_.regrouper()->run(); };
-  options.nan_policy = nan_policy_of(config.nan_policy);
+  options.nan_policy = nan_policy_of(nan_policy());
   options.asked_to_stop = [this] { return session_.asked_to_stop(); };
   options.decided = [this](const Outcome& outcome) { session_.decided(outcome); };
   // Ends with the run's cause, which the guilty rank tells: it does not come here.

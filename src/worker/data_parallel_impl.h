@@ -114,6 +114,7 @@ class DataParallelImpl final : private Participant {
 
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
+  const std::string& nan_policy() const;
   ParameterTable table() const;
   void agree();
   void adopt_rank_0();

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <random>
 
 #include "ps/reduce.h"
+#include "tests/worker/exchange_memory.h"
 #include "tests/worker/shm_ranks.h"
 
 namespace tutti::worker {
@@ -17,8 +17,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-
-using Bytes = std::vector<std::byte>;
 
 /// Of all kinds and awkward lengths; the last is of many blocks and pieces.
 std::vector<BucketSpec> many_buckets() {
@@ -29,31 +27,6 @@ std::vector<BucketSpec> many_buckets() {
           {DType::kFloat32, Reduction::kAverage, 1'200'003}};
 }
 
-/// Numbers whose sums depend on their order.
-Bytes input_of(const BucketSpec& spec, std::uint32_t rank, std::uint64_t round) {
-  Bytes bytes(spec.bytes());
-  std::mt19937_64 random(rank * 1000 + round);
-  std::normal_distribution<double> number(0.0, 100.0);
-  for (std::uint64_t i = 0; i < spec.elements; ++i) {
-    std::byte* const at = bytes.data() + i * size_of(spec.dtype);
-    const double drawn = number(random);
-    if (spec.dtype == DType::kFloat64) std::memcpy(at, &drawn, sizeof drawn);
-    if (spec.dtype == DType::kFloat32) {
-      const auto value = static_cast<float>(drawn);
-      std::memcpy(at, &value, sizeof value);
-    }
-    if (spec.dtype == DType::kInt64) {
-      const auto value = static_cast<std::int64_t>(drawn);
-      std::memcpy(at, &value, sizeof value);
-    }
-    if (size_of(spec.dtype) == 2) {
-      const std::uint16_t finite = random() & 0xbbff;  // no infinity, nothing that is not a number
-      std::memcpy(at, &finite, sizeof finite);
-    }
-  }
-  return bytes;
-}
-
 Bytes expected(const BucketSpec& spec, std::uint32_t ranks, std::uint64_t round) {
   std::vector<Bytes> inputs;
   std::vector<const std::byte*> contributions;
@@ -61,36 +34,6 @@ Bytes expected(const BucketSpec& spec, std::uint32_t ranks, std::uint64_t round)
   for (const Bytes& input : inputs) contributions.push_back(input.data());
   if (spec.reduction != Reduction::kBroadcast) ps::reduce(spec.dtype, spec.reduction, contributions, inputs[0]);
   return inputs[0];
-}
-
-struct Memory {
-  std::vector<BucketMemory> placed;
-  std::vector<Bytes> own;
-  ExchangePlan plan;
-};
-
-/// Opens the exchange over buckets in its own memory, or over buckets of the caller's.
-Memory open(ShmExchange& exchange, const std::vector<BucketSpec>& buckets, bool placed, Deadline deadline) {
-  Memory memory;
-  memory.plan.buckets = buckets;
-  if (placed) {
-    memory.placed = exchange.place(memory.plan, deadline).value();
-    for (const BucketMemory& bucket : memory.placed) memory.plan.memory.push_back(bucket.get());
-  } else {
-    for (const BucketSpec& bucket : buckets) memory.own.emplace_back(bucket.bytes());
-    for (Bytes& bucket : memory.own) memory.plan.memory.push_back(bucket.data());
-  }
-  EXPECT_TRUE(exchange.open(memory.plan, deadline));
-  return memory;
-}
-
-void fill(const Memory& memory, std::uint32_t bucket, std::uint32_t rank, std::uint64_t round) {
-  const Bytes input = input_of(memory.plan.buckets[bucket], rank, round);
-  std::copy(input.begin(), input.end(), memory.plan.memory[bucket]);
-}
-
-bool holds(const Memory& memory, std::uint32_t bucket, const Bytes& expected) {
-  return std::equal(expected.begin(), expected.end(), memory.plan.memory[bucket]);
 }
 
 using Setting = std::tuple<std::uint32_t, bool>;  // ranks; placed
@@ -108,7 +51,7 @@ TEST_P(ShmExchangeTest, ReducesInRankOrderOverManyRounds) {
   }
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
-    const Memory memory = open(exchange, buckets, in_place, ranks.in(20s));
+    const Memory memory = open(exchange, buckets, ranks.in(20s), 0, in_place);
     std::vector<std::uint32_t> all(buckets.size()), told;
     std::iota(all.begin(), all.end(), 0u);
     exchange.on_bucket_done([&](std::uint32_t bucket) { told.push_back(bucket); });
@@ -161,7 +104,7 @@ TEST_P(ShmExchangeWait, NamesTheRankThatItWaitedForInVain) {
   ShmRanks ranks(size);
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
-    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, in_place, ranks.in(20s));
+    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, ranks.in(20s), 0, in_place);
     if (rank == ranks.size() - 1) return;  // this one never starts
     ASSERT_TRUE(exchange.start({12, 0}, 0));
     const auto waited = exchange.wait(0, ranks.in(30ms));
@@ -178,7 +121,7 @@ TEST_P(ShmExchangeWait, EndsASleepingWaitWithTheCauseOfAnAbort) {
   ShmRanks ranks(size);
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
-    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, in_place, ranks.in(20s));
+    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, ranks.in(20s), 0, in_place);
     if (rank != 0) return;
     ASSERT_TRUE(exchange.start({1, 0}, 0));
     std::jthread loop([&] {

@@ -3,6 +3,7 @@
 // any other loss, after their agent has ended them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -19,7 +20,11 @@ double seconds(Duration time) {
 
 Result<> CoordinatorFsm::on_heartbeat(const MemberId& from, Heartbeat message) {
   for (const ChildBeat& beat : message.children) {
-    if (beat.member.role != Role::kAgent && roster_.find(beat.member)) continue;
+    Roster::Entry* entry = roster_.find(beat.member);
+    if (entry && beat.member.role != Role::kAgent) {
+      if (entry->joined) entry->step = std::max(entry->step, beat.step);
+      continue;
+    }
     return fail(Errc::kProtocol,
                 describe(from) + " tells how " + describe(beat.member) + " is, which is not part of this run");
   }

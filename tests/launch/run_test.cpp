@@ -276,8 +276,9 @@ TEST(SilentAgent, IsNamedThenLost) {
   RunTutti first(task), second(slurm_task(1, shared.path(), program));
   ASSERT_TRUE(second.wait_for_processes(1, bin_folder() + "/tutti_steps", kStart)) << second.err();
   second.signal(SIGSTOP);
-  EXPECT_EQ(first.wait(kEnd), 69) << first.err();
+  EXPECT_TRUE(first.wait_for_output("was lost", kEnd)) << first.err();
   second.signal(SIGKILL);
+  EXPECT_EQ(first.wait(kEnd), 69) << first.err();
   EXPECT_THAT(first.err(), ContainsRegex("agent 1 on [^ ]* has not been heard of for 0\\.[0-9] s\n"));
   EXPECT_THAT(first.err(), ContainsRegex("agent 1 on [^ ]* was lost: it has not been heard of for 2\\.[0-9] s"));
   EXPECT_EQ(first.leftovers(kGone) + second.leftovers(kGone), "");

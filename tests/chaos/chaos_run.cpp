@@ -14,6 +14,7 @@ RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& mark
   arguments = arguments + options.configuration + Strings{"--",          bin_folder() + "/test_chaos",
                                                           "--optimizer", options.optimizer,
                                                           "--hold-ms",   std::to_string(options.hold_ms)};
+  if (!options.slow.empty()) arguments = arguments + Strings{"--slow", options.slow};
   if (!marks.empty()) arguments = arguments + Strings{"--marks", marks};
   for (const std::string& fault : options.faults) arguments = arguments + Strings{"--fault", fault};
   return {.arguments = arguments, .environment = one_thread()};
@@ -26,6 +27,8 @@ const std::string& undisturbed_hash(const ChaosOptions& options) {
     ChaosOptions plain = options;
     plain.faults.clear();
     plain.hold_ms = 0;
+    plain.slow.clear();
+    plain.configuration.clear();
     RunTutti run(chaos_run(plain, ""));
     hash = hash_of(run);
   }

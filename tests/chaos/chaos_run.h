@@ -20,6 +20,7 @@ struct ChaosOptions {
   int shards = 0;
   std::string optimizer = "sgd";
   int hold_ms = 0;
+  std::string slow = "";  ///< as the program reads it
   std::vector<std::string> configuration = {};
   std::vector<std::string> faults = {};  ///< as the program reads them
 };

@@ -55,7 +55,8 @@ class Waves : public torch::data::datasets::BatchDataset<Waves, torch::data::Exa
   std::size_t size_;
 };
 
-/// "1:37:forward:9": rank 1 gets signal 9 when step 37 is at that place.
+/// "1:37:forward:9": rank 1 gets signal 9 when step 37 is at that place. "1:37:pause:2000": it is stopped for 2 s
+/// there. "1:37:spin": it works on, for nothing, for ever.
 struct Fault {
   int rank = 0;
   std::int64_t step = 0;
@@ -73,6 +74,22 @@ Fault parse_fault(const std::string& text) {
   return fault;
 }
 
+/// Who is stopped cannot let itself go on.
+void pause_for(std::chrono::milliseconds time) {
+  const pid_t self = ::getpid();
+  if (::fork() == 0) {
+    ::usleep(static_cast<useconds_t>(time.count()) * 1000);
+    ::kill(self, SIGCONT);
+    ::_exit(0);
+  }
+  ::kill(self, SIGSTOP);
+}
+
+[[noreturn]] void spin() {
+  for (volatile int turns = 0;; turns = 0) {
+  }
+}
+
 class Faults {
  public:
   Faults(const std::vector<std::string>& faults, std::string folder) : folder_(std::move(folder)) {
@@ -83,6 +100,8 @@ class Faults {
     for (std::size_t i = 0; i < faults_.size(); ++i) {
       const Fault& fault = faults_[i];
       if (fault.rank != rank || fault.step != step || fault.place != place || !is_first(i)) continue;
+      if (place == "pause") return pause_for(std::chrono::milliseconds(fault.signal));
+      if (place == "spin") spin();
       if (fault.signal == 0) throw std::runtime_error("an exception of the program's own");
       ::kill(::getpid(), fault.signal);
     }
@@ -115,6 +134,7 @@ class Faults {
 struct Arguments {
   std::int64_t steps = 200;
   int hold_ms = 0;
+  std::string slow;
   std::string optimizer = "sgd", marks;
   std::vector<std::string> faults;
 };
@@ -122,18 +142,29 @@ struct Arguments {
 CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--steps", a.steps);
   app.add_option("--hold-ms", a.hold_ms, "each step lasts at least so long");
+  app.add_option("--slow", a.slow, "RANK:FROM:TO:MS: the rank's steps FROM to TO last so much longer");
   app.add_option("--optimizer", a.optimizer, "sgd or adam");
   app.add_option("--marks", a.marks, "a folder that remembers which faults have struck; none: they strike every time");
   app.add_option(
       "--fault", a.faults,
       "RANK:STEP:PLACE[:SIGNAL]; places: start, forward, backward, hook, after, stepped, epoch, end, or +N: N "
-      "microseconds into backward; signal 0: an exception");
+      "microseconds into backward; signal 0: an exception. In place of a signal: pause (then milliseconds) and spin, "
+      "before the forward");
   return app;
 }
 
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name, const Net& net) {
   if (name == "adam") return std::make_unique<torch::optim::Adam>(net->parameters(), torch::optim::AdamOptions(0.002));
   return std::make_unique<torch::optim::SGD>(net->parameters(), torch::optim::SGDOptions(0.02).momentum(0.9));
+}
+
+/// How much longer this step of this rank lasts.
+std::chrono::milliseconds delay_of(const std::string& slow, int rank, std::int64_t step) {
+  int who = -1, ms = 0;
+  std::int64_t from = 0, to = -1;
+  char colon = 0;
+  std::istringstream(slow) >> who >> colon >> from >> colon >> to >> colon >> ms;
+  return std::chrono::milliseconds(who == rank && from <= step && step <= to ? ms : 0);
 }
 
 void train(const Arguments& arguments, tutti::Session& session) {
@@ -156,6 +187,9 @@ void train(const Arguments& arguments, tutti::Session& session) {
   for (auto& batch : parallel.batches(waves, kBatch, arguments.steps / kStepsPerEpoch)) {
     const std::int64_t step = parallel.steps() - 1;
     if (arguments.hold_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(arguments.hold_ms));
+    std::this_thread::sleep_for(delay_of(arguments.slow, rank, step));
+    faults.at(rank, step, "pause");
+    faults.at(rank, step, "spin");
     faults.at(rank, step, "forward");
     optimizer->zero_grad();
     const torch::Tensor scores = net(batch.data);

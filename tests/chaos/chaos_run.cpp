@@ -21,20 +21,6 @@ namespace fs = std::filesystem;
 constexpr std::chrono::seconds kEnd{150};
 constexpr const char* kAgentsRecording = "agent-0000.g1.rec";
 
-RunTutti::Options command(const ChaosOptions& options, const std::string& marks) {
-  Strings arguments = {"run", "launcher=" + options.launcher, "workers=" + std::to_string(options.workers),
-                       "exchange=" + options.exchange, "shards=" + std::to_string(options.shards)};
-  arguments = arguments + options.configuration + Strings{"--",          bin_folder() + "/test_chaos",
-                                                          "--optimizer", options.optimizer,
-                                                          "--hold-ms",   std::to_string(options.hold_ms),
-                                                          "--steps",     std::to_string(options.steps)};
-  if (!marks.empty()) arguments = arguments + Strings{"--marks", marks};
-  for (const std::string& fault : options.faults) arguments = arguments + Strings{"--fault", fault};
-  Environment environment = options.environment;
-  environment.merge(one_thread());
-  return {.arguments = arguments + options.arguments, .environment = environment};
-}
-
 std::string compute_undisturbed(const ChaosOptions& options) {
   ChaosOptions plain;
   plain.exchange = options.exchange;
@@ -42,7 +28,7 @@ std::string compute_undisturbed(const ChaosOptions& options) {
   plain.workers = options.workers;
   plain.optimizer = options.optimizer;
   plain.steps = options.steps;
-  RunTutti run(command(plain, ""));
+  RunTutti run(chaos_run(plain, ""));
   return hash_of(run);
 }
 
@@ -52,13 +38,26 @@ std::string seconds(const std::optional<double>& value) {
 
 }  // namespace
 
+RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& marks) {
+  Strings arguments = {"run", "launcher=" + options.launcher, "workers=" + std::to_string(options.workers),
+                       "exchange=" + options.exchange, "shards=" + std::to_string(options.shards)};
+  arguments = arguments + options.configuration +
+              Strings{"--",        bin_folder() + "/test_chaos",    "--optimizer", options.optimizer,
+                      "--hold-ms", std::to_string(options.hold_ms), "--steps",     std::to_string(options.steps)};
+  if (!options.slow.empty()) arguments = arguments + Strings{"--slow", options.slow};
+  if (!marks.empty()) arguments = arguments + Strings{"--marks", marks};
+  for (const std::string& fault : options.faults) arguments = arguments + Strings{"--fault", fault};
+  Environment environment = options.environment;
+  environment.merge(one_thread());
+  return {.arguments = arguments + options.arguments, .environment = environment};
+}
+
 std::string undisturbed_hash(const ChaosOptions& options) {
   const std::string program = bin_folder() + "/test_chaos";
   const std::string folder = bin_folder() + "/undisturbed";
   fs::create_directories(folder);
-  const std::string path =
-      fmt::format("{}/{}-{}-{}-{}", folder, options.workers, options.optimizer, options.steps,
-                  fs::last_write_time(program).time_since_epoch().count());
+  const std::string path = fmt::format("{}/{}-{}-{}-{}", folder, options.workers, options.optimizer, options.steps,
+                                       fs::last_write_time(program).time_since_epoch().count());
   std::string hash;
   if (std::ifstream(path) >> hash) return hash;
   hash = compute_undisturbed(options);
@@ -78,7 +77,7 @@ ChaosRun::ChaosRun(ChaosOptions options)
     : options_(std::move(options)),
       marks_folder_(options_.marks.empty() ? folder_.path() : options_.marks),
       marks_(marks_folder_, options_.workers),
-      run_(command(options_, marks_folder_)) {}
+      run_(chaos_run(options_, marks_folder_)) {}
 
 bool ChaosRun::reaches(std::int64_t committed) {
   return eventually(kPatience, [&] {
@@ -133,8 +132,9 @@ std::vector<std::pair<Strike, Measured>> ChaosRun::measured() const {
   std::vector<std::pair<Strike, Measured>> all;
   for (std::size_t i = 0; i < strikes.size(); ++i) {
     const std::int64_t until = i + 1 < strikes.size() ? strikes[i + 1].ns : std::numeric_limits<std::int64_t>::max();
-    all.emplace_back(strikes[i], measure(diaries, strikes[i], until,
-                                         recording ? std::span<const Event>(recording->events) : std::span<const Event>()));
+    all.emplace_back(strikes[i],
+                     measure(diaries, strikes[i], until,
+                             recording ? std::span<const Event>(recording->events) : std::span<const Event>()));
   }
   return all;
 }
@@ -148,8 +148,8 @@ void ChaosRun::report(const std::string& row, std::size_t faults, std::int64_t l
   for (const auto& [strike, result] : all) {
     EXPECT_LE(result.lost, lost);
     fmt::print("measured row={} exchange={} struck={}-{} step={} D={} R={} L={} SHA={}\n", row, options_.exchange,
-               strike.role == Role::kWorker ? "rank" : "shard", strike.rank, strike.step, seconds(result.detected_s), seconds(result.resumed_s), result.lost,
-               same_bits_);
+               strike.role == Role::kWorker ? "rank" : "shard", strike.rank, strike.step, seconds(result.detected_s),
+               seconds(result.resumed_s), result.lost, same_bits_);
   }
 }
 

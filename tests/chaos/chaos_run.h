@@ -22,6 +22,7 @@ struct ChaosOptions {
   int shards = 0;
   std::string optimizer = "sgd";
   int hold_ms = 0;
+  std::string slow = {};  ///< as the program reads it
   std::int64_t steps = 200;
   std::vector<std::string> configuration = {};
   std::vector<std::string> faults = {};     ///< as the program reads them
@@ -30,6 +31,9 @@ struct ChaosOptions {
   std::string launcher = "local";
   std::string marks = {};  ///< a folder that goes on from another run's; empty: a new one
 };
+
+/// The run as it is started. One thread for every process: another number gives other bits, by LibTorch.
+RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& marks);
 
 /// What an undisturbed run of the same kind ends with. Computed once for each kind, kept beside the build's programs as
 /// long as these do not change. The exchanges that promise the same bits share it.

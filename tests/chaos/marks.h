@@ -51,9 +51,9 @@ class Marks {
 };
 
 struct Measured {
-  std::optional<double> detected_s;  ///< until the agent knew; nothing: no agent has seen the loss of that process
-  std::optional<double> resumed_s;   ///< until every rank had committed a step again; nothing: never
-  std::int64_t lost = 0;             ///< steps that were committed on all ranks and then made again
+  std::optional<double> detected_s;    ///< until the agent knew; nothing: no agent has seen the loss of that process
+  std::optional<double> resumed_s;     ///< until every rank had committed a step again; nothing: never
+  std::int64_t lost = 0;               ///< steps that were committed on all ranks and then made again
   std::int64_t before = 0, after = 0;  ///< steps that were committed before and after the fault
 };
 /// `until_ns`: when the next fault struck; what follows it is not this one's. `agent`: what the agent of the lost one

@@ -105,8 +105,7 @@ asio::awaitable<void> Proxy::join(Tcp::acceptor acceptor, ProxyQuestion question
     boost::system::error_code ignored;
     socket->set_option(Tcp::no_delay(true), ignored);
   }
-  for (const bool to_server : {true, false})
-    asio::co_spawn(loop_.context(), pump(pair, to_server), asio::detached);
+  for (const bool to_server : {true, false}) asio::co_spawn(loop_.context(), pump(pair, to_server), asio::detached);
 }
 
 asio::awaitable<void> Proxy::pump(std::shared_ptr<Pair> pair, bool to_server) {
@@ -114,8 +113,7 @@ asio::awaitable<void> Proxy::pump(std::shared_ptr<Pair> pair, bool to_server) {
   std::vector<std::byte> buffer(kBufferBytes);
   std::size_t held = 0;
   while (true) {
-    const auto [error, read] =
-        co_await pair->from(to_server).async_read_some(asio::buffer(buffer) + held, kAsResult);
+    const auto [error, read] = co_await pair->from(to_server).async_read_some(asio::buffer(buffer) + held, kAsResult);
     if (error) break;
     held += read;
     std::size_t done = 0;

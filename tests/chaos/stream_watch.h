@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Follows what two processes of a run say to each other and cuts the bytes of each direction into pieces of one message:
-// handshake or frame. Sans-I/O. Thread safety: owned by one thread.
+// Follows what two processes of a run say to each other and cuts the bytes of each direction into pieces of one
+// message: handshake or frame. Sans-I/O. Thread safety: owned by one thread.
 #pragma once
 
 #include <sys/types.h>

@@ -27,8 +27,8 @@ constexpr const char* kReplaced = "begins with a new process";
 /// Ends a run by `strike` after the step kStruck, and expects that nothing of it is left and that the next one goes on.
 void expect_goes_on(const std::string& row, ChaosOptions options, const std::function<void(ChaosRun&)>& strike) {
   const TemporaryFolder checkpoints;
-  options.configuration = options.configuration + Strings{"checkpoint_dir=" + checkpoints.path(),
-                                                          "checkpoint_every=" + std::to_string(kEvery)};
+  options.configuration = options.configuration +
+                          Strings{"checkpoint_dir=" + checkpoints.path(), "checkpoint_every=" + std::to_string(kEvery)};
   options.hold_ms = 5;
   ChaosRun run(options);
   ASSERT_TRUE(run.reaches(kStruck)) << run.err();
@@ -59,9 +59,8 @@ TEST(KilledRun, GoesOnAfterTheDeathOfMpirun) {
 }
 
 TEST(KilledRun, GoesOnAfterTheDeathOfTheCoordinatorsAgent) {
-  expect_goes_on("6", {.launcher = "mpirun"}, [](ChaosRun& run) {
-    run.strike(Role::kAgent, -1, first_agent(run.run()), SIGKILL);
-  });
+  expect_goes_on("6", {.launcher = "mpirun"},
+                 [](ChaosRun& run) { run.strike(Role::kAgent, -1, first_agent(run.run()), SIGKILL); });
 }
 
 TEST(KilledRun, GoesOnAfterTheDeathOfEveryProcess) {

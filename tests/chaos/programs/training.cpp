@@ -2,8 +2,8 @@
 // What the chaos tests torment: a small convolutional net with BatchNorm, dropout, momentum and a schedule, for so many
 // steps; its ranks talk in collectives at the end of every epoch. A rank can be told to end itself at a place that no
 // signal from outside would find, once: a file says that it has happened. The folder of marks has, for each rank, the
-// lines "start PID NS" and, for each step that was made, "STEP NS"; for each fault a file with "RANK STEP NS" (NS: of the
-// monotonic clock). The last line of rank 0 is "hash=... steps=N ranks=N exchange=X".
+// lines "start PID NS" and, for each step that was made, "STEP NS"; for each fault a file with "RANK STEP NS" (NS: of
+// the monotonic clock). The last line of rank 0 is "hash=... steps=N ranks=N exchange=X".
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <torch/torch.h>
@@ -58,11 +58,10 @@ class Waves : public torch::data::datasets::BatchDataset<Waves, torch::data::Exa
   std::size_t size_;
 };
 
-constexpr std::int64_t kSlowFrom = 50, kSlowTo = 150;
-
-/// "1:37:forward:9": rank 1 gets signal 9 when step 37 is at that place. Instead of a signal: "throw", "spin" (for ever),
-/// "clock" (the wall clock jumps by an hour, where tests/chaos/redirect is preloaded). With a "!" at its end it strikes at
-/// every try.
+/// "1:37:forward:9": rank 1 gets signal 9 when step 37 is at that place. Instead of a signal: "throw", or "clock" (the
+/// wall clock jumps by an hour, where tests/chaos/redirect is preloaded). With a "!" at its end it strikes at every
+/// try. "1:37:pause:2000": it is stopped for 2 s before the forward. "1:37:spin": it works on there, for nothing, for
+/// ever.
 struct Fault {
   int rank = 0;
   std::int64_t step = 0;
@@ -85,11 +84,23 @@ void jump_wall_clock() {
   for (std::atomic<std::uint64_t> turns = 0;;) ++turns;
 }
 
-void strike(const std::string& blow) {
-  if (blow == "throw") throw std::runtime_error("an exception of the program's own");
-  if (blow == "spin") spin();
-  if (blow == "clock") return jump_wall_clock();
-  ::kill(::getpid(), std::stoi(blow));
+/// Who is stopped cannot let itself go on.
+void pause_for(std::chrono::milliseconds time) {
+  const pid_t self = ::getpid();
+  if (::fork() == 0) {
+    ::usleep(static_cast<useconds_t>(time.count()) * 1000);
+    ::kill(self, SIGCONT);
+    ::_exit(0);
+  }
+  ::kill(self, SIGSTOP);
+}
+
+void strike(const Fault& fault) {
+  if (fault.place == "pause") return pause_for(std::chrono::milliseconds(std::stoi(fault.blow)));
+  if (fault.place == "spin") spin();
+  if (fault.blow == "throw") throw std::runtime_error("an exception of the program's own");
+  if (fault.blow == "clock") return jump_wall_clock();
+  ::kill(::getpid(), std::stoi(fault.blow));
 }
 
 /// What this process has done, as lines in a file that outlives it.
@@ -113,7 +124,8 @@ class Diary {
   void write(const std::string& what) const {
     if (fd_ < 0) return;
     const std::string line = what + " " + std::to_string(monotonic_ns()) + "\n";
-    if (::write(fd_, line.data(), line.size()) < 0) throw std::runtime_error("the folder of marks cannot be written to");
+    if (::write(fd_, line.data(), line.size()) < 0)
+      throw std::runtime_error("the folder of marks cannot be written to");
   }
   int fd_ = -1;
 };
@@ -140,7 +152,7 @@ class Faults {
     for (std::size_t i = 0; i < faults_.size(); ++i) {
       const Fault& fault = faults_[i];
       if (fault.rank != rank || fault.step != step || fault.place != place) continue;
-      if (fault.every_time || is_first(i)) strike(fault.blow);
+      if (fault.every_time || is_first(i)) strike(fault);
     }
   }
   /// From another thread, so many microseconds from now: in the middle of whatever the training thread does then.
@@ -148,9 +160,9 @@ class Faults {
     for (std::size_t i = 0; i < faults_.size(); ++i) {
       const Fault& fault = faults_[i];
       if (fault.rank != rank || fault.step != step || !fault.place.starts_with("+") || !is_first(i)) continue;
-      std::thread([delay = std::stoi(fault.place.substr(1)), blow = fault.blow] {
+      std::thread([delay = std::stoi(fault.place.substr(1)), fault] {
         std::this_thread::sleep_for(std::chrono::microseconds(delay));
-        strike(blow);
+        strike(fault);
       }).detach();
     }
   }
@@ -173,28 +185,37 @@ class Faults {
 
 struct Arguments {
   std::int64_t steps = 200;
-  int hold_ms = 0, slow_rank = -1, slow_ms = 0;
-  std::string optimizer = "sgd", marks;
+  int hold_ms = 0;
+  std::string slow, optimizer = "sgd", marks;
   std::vector<std::string> faults;
 };
 
 CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--steps", a.steps);
   app.add_option("--hold-ms", a.hold_ms, "each step lasts longer by so much");
-  app.add_option("--slow-rank", a.slow_rank, "its steps 50 to 149 last longer");
-  app.add_option("--slow-ms", a.slow_ms, "by so much");
+  app.add_option("--slow", a.slow, "RANK:FROM:TO:MS: the rank's steps FROM to TO last so much longer");
   app.add_option("--optimizer", a.optimizer, "sgd or adam");
   app.add_option("--marks", a.marks, "a folder that remembers which faults have struck, and when each step was made");
-  app.add_option(
-      "--fault", a.faults,
-      "RANK:STEP:PLACE[:BLOW]; places: start, forward, backward, hook, after, stepped, epoch, end, or +N: N "
-      "microseconds into backward, of step -1 into the end of the session; blows: a signal's number, throw, spin, clock, with ! every time");
+  app.add_option("--fault", a.faults,
+                 "RANK:STEP:PLACE[:BLOW]; places: start, forward, backward, hook, after, stepped, epoch, end, or +N: N "
+                 "microseconds into backward, of step -1 into the end of the session; blows: a signal's number, throw, "
+                 "clock, with ! every time; "
+                 "before the forward also pause (then milliseconds) and spin");
   return app;
 }
 
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const std::string& name, const Net& net) {
   if (name == "adam") return std::make_unique<torch::optim::Adam>(net->parameters(), torch::optim::AdamOptions(0.002));
   return std::make_unique<torch::optim::SGD>(net->parameters(), torch::optim::SGDOptions(0.02).momentum(0.9));
+}
+
+/// How much longer this step of this rank lasts.
+std::chrono::milliseconds delay_of(const Arguments& arguments, int rank, std::int64_t step) {
+  int who = -1, ms = 0;
+  std::int64_t from = 0, to = -1;
+  char colon = 0;
+  std::istringstream(arguments.slow) >> who >> colon >> from >> colon >> to >> colon >> ms;
+  return std::chrono::milliseconds(arguments.hold_ms + (who == rank && from <= step && step <= to ? ms : 0));
 }
 
 void train(const Arguments& arguments, tutti::Session& session) {
@@ -217,9 +238,9 @@ void train(const Arguments& arguments, tutti::Session& session) {
   Waves waves(static_cast<std::size_t>(kBatch * kStepsPerEpoch * session.world_size()));
   for (auto& batch : parallel.batches(waves, kBatch, arguments.steps / kStepsPerEpoch)) {
     const std::int64_t step = parallel.steps() - 1;
-    const bool is_slow = rank == arguments.slow_rank && step >= kSlowFrom && step < kSlowTo;
-    const int hold_ms = arguments.hold_ms + (is_slow ? arguments.slow_ms : 0);
-    if (hold_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(hold_ms));
+    std::this_thread::sleep_for(delay_of(arguments, rank, step));
+    faults.at(rank, step, "pause");
+    faults.at(rank, step, "spin");
     faults.at(rank, step, "forward");
     optimizer->zero_grad();
     const torch::Tensor scores = net(batch.data);

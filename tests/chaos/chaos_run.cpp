@@ -32,6 +32,12 @@ std::string compute_undisturbed(const ChaosOptions& options) {
   return hash_of(run);
 }
 
+std::string name_of(const Strike& strike) {
+  if (strike.role == Role::kAgent) return fmt::format("agent-{}", strike.rank);
+  if (strike.rank < 0) return "all";
+  return fmt::format("{}-{}", strike.role == Role::kWorker ? "rank" : "shard", strike.rank);
+}
+
 std::string seconds(const std::optional<double>& value) {
   return value ? fmt::format("{:.3f}", *value) : "-";
 }
@@ -147,9 +153,9 @@ void ChaosRun::report(const std::string& row, std::size_t faults, std::int64_t l
   EXPECT_GE(all.back().second.after, kStepsAround);
   for (const auto& [strike, result] : all) {
     EXPECT_LE(result.lost, lost);
-    fmt::print("measured row={} exchange={} struck={}-{} step={} D={} R={} L={} SHA={}\n", row, options_.exchange,
-               strike.role == Role::kWorker ? "rank" : "shard", strike.rank, strike.step, seconds(result.detected_s),
-               seconds(result.resumed_s), result.lost, same_bits_);
+    fmt::print("measured row={} exchange={} struck={} step={} D={} R={} L={} SHA={}\n", row, options_.exchange,
+               name_of(strike), strike.step, seconds(result.detected_s), seconds(result.resumed_s), result.lost,
+               same_bits_);
   }
 }
 

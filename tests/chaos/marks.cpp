@@ -13,8 +13,6 @@
 namespace tutti::testing {
 namespace {
 
-constexpr double kSecond = 1e9;
-
 Diary read_diary(const std::string& path) {
   Diary diary;
   std::ifstream file(path);
@@ -44,6 +42,42 @@ std::map<std::int64_t, std::int64_t> commits(const std::vector<Diary>& diaries, 
   }
   std::erase_if(last, [&](const auto& entry) { return ranks[entry.first].size() < diaries.size(); });
   return last;
+}
+
+/// When whoever follows the struck one began: a worker's successor, or, after all were struck, the first of the new
+/// processes. The moment of the strike where there is none, since nobody was replaced or it was no worker.
+std::int64_t successors_begin(const std::vector<Diary>& diaries, const Strike& strike, std::int64_t until_ns) {
+  std::optional<std::int64_t> begin;
+  for (std::size_t rank = 0; rank < diaries.size(); ++rank) {
+    const bool is_struck = strike.rank < 0 || strike.role == Role::kAgent ||
+                           (strike.role == Role::kWorker && static_cast<std::size_t>(strike.rank) == rank);
+    if (!is_struck) continue;
+    for (const Stamp& stamp : diaries[rank]) {
+      if (stamp.step < 0 && stamp.ns > strike.ns && stamp.ns < until_ns)
+        begin = std::min(begin.value_or(stamp.ns), stamp.ns);
+    }
+  }
+  return begin.value_or(strike.ns);
+}
+
+/// The first commit of the successors. Where there are none, the steps that were on their way when the fault struck are
+/// told from those that follow by the longest pause between two commits.
+std::optional<std::int64_t> end_of_pause(const std::vector<Diary>& diaries, const Strike& strike, std::int64_t begin,
+                                         std::int64_t until_ns) {
+  std::vector<std::int64_t> times{strike.ns};
+  for (const auto& [step, ns] : commits(diaries, begin, until_ns)) times.push_back(ns);
+  if (times.size() == 1) return std::nullopt;
+  std::ranges::sort(times);
+  if (begin != strike.ns) return times[1];
+  std::size_t longest = 1;
+  for (std::size_t i = 1; i < times.size(); ++i) {
+    if (times[i] - times[i - 1] > times[longest] - times[longest - 1]) longest = i;
+  }
+  return times[longest];
+}
+
+double seconds(std::int64_t ns) {
+  return static_cast<double>(ns) / 1e9;
 }
 
 }  // namespace
@@ -85,29 +119,19 @@ std::int64_t Marks::committed() const {
 Measured measure(const std::vector<Diary>& diaries, const Strike& strike, std::int64_t until_ns,
                  std::span<const Event> agent) {
   Measured measured;
-  const auto before = commits(diaries, 0, strike.ns);
-  // A step that ends just after the fault was on its way before: the next one that all ranks begin again counts.
-  const auto successor = [&]() -> std::int64_t {
-    if (strike.rank < 0 || strike.role != Role::kWorker) return strike.ns;
-    for (const Stamp& stamp : diaries[static_cast<std::size_t>(strike.rank)]) {
-      if (stamp.step < 0 && stamp.ns > strike.ns) return stamp.ns;
-    }
-    return strike.ns;
-  }();
-  const auto after = commits(diaries, strike.ns, until_ns);
-  std::int64_t first = std::numeric_limits<std::int64_t>::max();
-  for (const auto& [step, ns] : after) {
-    first = std::min(first, step);
-    if (ns > successor && !measured.resumed_s) measured.resumed_s = static_cast<double>(ns - strike.ns) / kSecond;
-  }
+  const std::int64_t begin = successors_begin(diaries, strike, until_ns);
+  const auto before = commits(diaries, 0, begin), after = commits(diaries, begin, until_ns);
   measured.before = static_cast<std::int64_t>(before.size());
   measured.after = static_cast<std::int64_t>(after.size());
-  if (!before.empty() && !after.empty()) measured.lost = std::max<std::int64_t>(0, before.rbegin()->first + 1 - first);
+  if (!before.empty() && !after.empty())
+    measured.lost = std::max<std::int64_t>(0, before.rbegin()->first + 1 - after.begin()->first);
+  if (const auto resumed = end_of_pause(diaries, strike, begin, until_ns))
+    measured.resumed_s = seconds(*resumed - strike.ns);
   for (const Event& event : agent) {
     const std::int64_t ns = event.time.time_since_epoch().count();
     const bool is_it = event.kind == EventKind::kMemberLost && event.rank == strike.rank && ns > strike.ns &&
-                       event.object == static_cast<std::uint32_t>(strike.role);
-    if (is_it && !measured.detected_s) measured.detected_s = static_cast<double>(ns - strike.ns) / kSecond;
+                       ns <= until_ns && event.object == static_cast<std::uint32_t>(strike.role);
+    if (is_it && !measured.detected_s) measured.detected_s = seconds(ns - strike.ns);
   }
   return measured;
 }

@@ -46,6 +46,27 @@ TEST(Marks, StepsThatAreMadeAgainAreLostOnes) {
   EXPECT_EQ(measure(diaries, kStrike, kNever, {}).lost, 3);
 }
 
+TEST(Marks, AfterTheDeathOfAllTheFirstStepOfTheNextRunCounts) {
+  std::vector<Diary> diaries(2);
+  for (Diary& diary : diaries) {
+    diary = {{10, -1, 0}};
+    walk(diary, 10, 0, 8, kMs);
+    diary.push_back({12, -1, 100 * kMs});
+    walk(diary, 12, 4, 10, 200 * kMs);
+  }
+  const Measured measured = measure(diaries, {-1, 5, kStrike.ns}, kNever, {});
+  EXPECT_EQ(measured.lost, 4) << "steps 6 and 7 were still made after the fault";
+  EXPECT_DOUBLE_EQ(measured.resumed_s.value(), 0.1945);
+}
+
+TEST(Marks, AfterTheDeathOfAShardTheLongestPauseEndsWithTheNextStep) {
+  auto diaries = replaced();
+  std::erase_if(diaries[1], [](const Stamp& stamp) { return stamp.step < 0 && stamp.pid == 12; });
+  const Measured measured = measure(diaries, {0, 4, 4 * kMs + 1, Role::kServer}, kNever, {});
+  EXPECT_DOUBLE_EQ(measured.resumed_s.value(), 0.2 - 0.004000001) << "step 4 was on its way";
+  EXPECT_EQ(measured.lost, 0);
+}
+
 TEST(Marks, RunThatNeverGoesOnHasNoResumption) {
   auto diaries = replaced();
   std::erase_if(diaries[1], [](const Stamp& stamp) { return stamp.ns > kStrike.ns; });

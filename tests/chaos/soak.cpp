@@ -25,7 +25,7 @@ using std::chrono::milliseconds;
 using Time = std::chrono::steady_clock::time_point;
 
 constexpr int kHoldMs = 40;
-constexpr double kStepS = 0.07;  // roughly, with what replacements take
+constexpr double kStepS = 0.05;  // roughly, with what replacements take
 constexpr double kMeanGapS = 10;
 constexpr auto kLook = std::chrono::seconds(1);
 constexpr auto kGrown = std::chrono::seconds(5);  // the age at which a process has all that it needs
@@ -108,6 +108,7 @@ class Killer {
   explicit Killer(unsigned seed) : random_(seed) {}
 
   std::optional<int> torment(ChaosRun& run, Growth& growth) {
+    run.reaches(kStepsAround);  // a process that dies before anybody has joined ends the run
     Time due = next();
     while (true) {
       if (const auto code = run.finish(kLook)) return code;

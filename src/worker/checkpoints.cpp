@@ -151,7 +151,7 @@ void Checkpoints::agree_on(const std::string& found) {
 }
 
 Result<> Checkpoints::await_writer() {
-  const Duration patience = session_.deadline() - session_.clock().now();
+  const Duration patience = from_seconds(session_.config().timeout_s);
   std::uint64_t progress = 0;
   TimePoint moved = session_.clock().now();
   for (;;) {

@@ -64,7 +64,8 @@ void Faults::plan() {
 }
 
 void Faults::next() {
-  if (happened_ < world_.settings().faults) {
+  const bool is_long_enough = world_.now() > TimePoint(kLongEnough);
+  if (happened_ < world_.settings().faults && !is_long_enough) {
     const Fault fault = drawn_fault(world_.draw());
     if (actions_left_ || !inject(fault)) return world_.after(kRetry, [this] { next(); });
     if (fault == Fault::kCrashAtAction) return plan();  // it is counted when it happens
@@ -73,8 +74,9 @@ void Faults::next() {
     ++happened_;
     return plan();
   }
-  const bool is_enough = world_.checks().steps() >= kStepsUnderFaults || world_.now() > TimePoint(kLongEnough);
-  if (!is_enough || actions_left_) return world_.after(kRetry, [this] { next(); });
+  const bool is_enough = world_.checks().steps() >= kStepsUnderFaults && !actions_left_;
+  if (!is_enough && !is_long_enough) return world_.after(kRetry, [this] { next(); });
+  actions_left_.reset();
   is_over_ = true;
   world_.leave_alone();
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the worlds of the seeds that it is given, and says how many faults of which kind they saw. Ends with 1 at the
-// first world that breaks a promise, naming its seed.
+// Runs the worlds of the seeds that it is given, and says how many faults of which kind they saw. Ends with 1 when a
+// world broke a promise, and names its seed.
 //
-//   tutti_sim [--jobs N] [--tell] SEED|FROM:TO...
+//   tutti_sim [--jobs N] [--first] [--tell] SEED|FROM:TO...     --first: ends at the first one
 #include <fmt/format.h>
 
 #include <unistd.h>
@@ -43,14 +43,14 @@ void tell_the_seed(int signal) {
 
 struct Runner {
   std::vector<std::uint64_t> seeds;
-  bool tells = false;
+  bool tells = false, stops_at_first = false;
   std::atomic<std::size_t> next = 0;
   std::atomic<bool> failed = false;
   std::mutex mutex;
   Totals totals;  // guarded by mutex
 
   void work() {
-    for (std::size_t at = next++; at < seeds.size() && !failed; at = next++) run(seeds[at]);
+    for (std::size_t at = next++; at < seeds.size() && !(failed && stops_at_first); at = next++) run(seeds[at]);
   }
 
   void run(std::uint64_t seed) {
@@ -111,7 +111,9 @@ int main(int argc, char** argv) {
   unsigned jobs = 1;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    if (argument == "--tell") {
+    if (argument == "--first") {
+      runner.stops_at_first = true;
+    } else if (argument == "--tell") {
       runner.tells = true;
     } else if (argument == "--jobs" && i + 1 < argc) {
       jobs = static_cast<unsigned>(std::max(1, std::atoi(argv[++i])));

@@ -25,7 +25,6 @@ void ShardProcess::on_joined() {
   begin_generation();
   port_ = world().new_port();
   world().network().listen(*this, port_, [this](Network::End end) {
-    std::erase_if(proving_, [](const auto& link) { return link.use_count() == 1; });
     proving_.push_back(Link::accept(*this, end, *this));
     return proving_.back();
   });

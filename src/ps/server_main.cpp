@@ -102,6 +102,11 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
       loop, {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size, timeout}, log);
   if (!member) return member.error();
   (*member)->record_to(events);
+  // What a shard asks for belongs to no generation.
+  (*member)->on_superseded([&member] {
+    (*member)->regroup();
+    return Result<>();
+  });
   (*member)->on_abort([&](const Failure& cause) {
     events.record({clock.now(), EventKind::kRunEnded, bootstrap.rank, bootstrap.generation, 0, 0, 0, 0});
     run_end.set(cause);

@@ -211,7 +211,7 @@ TEST_F(ClientOfRankOne, RefusesAShardThatReadsMemoryWhichIsNotShared) {
 }
 
 TEST_F(ClientOfRankOne, SendsNoBytesToAShardThatReadsItsBuckets) {
-  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration, /*is_shared=*/true);
+  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration, {.is_shared = true});
   ASSERT_TRUE(placed.opened(0, {0, 8, 0, {}, true}) && placed.opened(1, {0, 8, 0, {}, false}));
   const auto started = placed.start({1, 0}, 0);
   ASSERT_EQ(started->pushes.size(), 8u);

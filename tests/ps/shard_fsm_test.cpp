@@ -356,7 +356,7 @@ class SharingShard : public Shard {
     const auto of = [](auto& memory) {
       return std::shared_ptr<std::byte>(reinterpret_cast<std::byte*>(memory.data()), [](std::byte*) {});
     };
-    machine_.share(rank, 0, {of(buckets), of(text)});
+    machine_.share(rank, 0, {{of(buckets), of(text)}, {}});
   }
   Result<ShardStep> push_in_place(int rank, std::uint32_t chunk) {
     FrameHeader header = push_of(rank, chunk);
@@ -440,18 +440,22 @@ TEST_F(SharingShard, RefusesBytesOfARankWhoseBucketsItShares) {
   EXPECT_THAT(refusal(1, push_of(1, 0)), HasSubstr("expected 0"));
 }
 
-TEST_F(SharingShard, CannotSayTwiceWhatItWroteIntoABucket) {
+TEST_F(SharingShard, SaysAgainThatItWroteIntoABucketAndLeavesItAlone) {
   for (int rank = 0; rank < kRanks; ++rank) share(rank);
   for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push_in_place(rank, 0));
   const auto repeat = push_in_place(1, 0);
-  ASSERT_FALSE(repeat);
-  EXPECT_EQ(repeat.error().text(), "rank 1 pushed chunk 0 of step 1 again, whose result was written to its bucket");
+  ASSERT_TRUE(repeat);
+  EXPECT_FALSE(repeat->summed);
+  ASSERT_EQ(repeat->sends.size(), 1u);
+  EXPECT_EQ(repeat->sends[0].rank, 1);
+  EXPECT_EQ(repeat->sends[0].result, nullptr);
+  EXPECT_EQ(at(1, 0), 7.0f);
 }
 
 TEST_F(SharingShard, HoldsABucketUntilWhatWasPushedFromItIsSummed) {
   auto held = std::make_shared<std::vector<float>>(64, 2.0f);
   const std::shared_ptr<std::byte> bucket(held, reinterpret_cast<std::byte*>(held->data()));
-  machine_.share(1, 0, {bucket, nullptr});
+  machine_.share(1, 0, {{bucket, nullptr}, {}});
   ASSERT_TRUE(push_in_place(1, 0));
   ASSERT_TRUE(machine_.open(1, push_of(1, 0), table_of()));  // it came again, and shares nothing
   EXPECT_EQ(held.use_count(), 3);

@@ -7,7 +7,9 @@
 namespace tutti::sim {
 namespace {
 
-constexpr Duration kRetryPause = std::chrono::milliseconds(200);
+// As in ps/client_session.cpp: between two tries to reach a shard, and of one of them.
+constexpr Duration kPause = std::chrono::milliseconds(50);
+constexpr Duration kPatience = std::chrono::seconds(2);
 
 std::vector<std::byte*> places_of(Buckets& buckets) {
   std::vector<std::byte*> places;
@@ -17,15 +19,16 @@ std::vector<std::byte*> places_of(Buckets& buckets) {
 
 }  // namespace
 
-ExchangeClient::ExchangeClient(Process& process, Owner& owner, std::uint32_t generation, Buckets& buckets)
+ExchangeClient::ExchangeClient(Process& process, Owner& owner, std::uint32_t generation, Buckets& buckets,
+                               std::optional<ps::ClientStanding> standing)
     : process_(process),
       owner_(owner),
       generation_(generation),
       table_(process.world().settings().table),
-      machine_(table_, places_of(buckets), process.member().rank, generation),
-      shards_(static_cast<std::size_t>(table_.shards)),
-      ports_(static_cast<std::size_t>(table_.shards), 0) {
+      machine_(table_, places_of(buckets), process.member().rank, generation, {false, /*keeps_inputs=*/true}),
+      shards_(static_cast<std::size_t>(table_.shards)) {
   for (ToShard& shard : shards_) shard.lanes.resize(static_cast<std::size_t>(table_.connections));
+  if (standing) machine_.take_over(std::move(*standing));
 }
 
 void ExchangeClient::later(Duration delay, std::function<void()> f) {
@@ -35,38 +38,47 @@ void ExchangeClient::later(Duration delay, std::function<void()> f) {
 }
 
 void ExchangeClient::connect() {
-  for (int shard = 0; shard < table_.shards; ++shard) connect(shard);
-}
-
-void ExchangeClient::connect(int shard) {
-  owner_.locate(shard, [this, shard, weak = std::weak_ptr(lives_)](Port port) {
-    if (!weak.expired()) connect(shard, port, 0);
-  });
+  for (int shard = 0; shard < table_.shards; ++shard) {
+    owner_.locate(shard, [this, shard, weak = std::weak_ptr(lives_)](Port port) {
+      if (weak.expired()) return;
+      to(shard).port = port;
+      connect(shard, 0);
+    });
+  }
 }
 
 // One after the other: by the first the shard knows that the rank has come again.
-void ExchangeClient::connect(int shard, Port port, int connection) {
-  ports_[static_cast<std::size_t>(shard)] = port;
+void ExchangeClient::connect(int shard, int connection) {
   const PeerIdentity self{Role::kWorker, process_.member().rank, generation_, static_cast<std::uint8_t>(connection)};
-  to(shard).lanes[static_cast<std::size_t>(connection)] = Link::connect(process_, port, self, kTimeout, *this);
+  to(shard).lanes[static_cast<std::size_t>(connection)] =
+      Link::connect(process_, to(shard).port, self, kPatience, *this);
 }
 
-int ExchangeClient::shard_of(const Link& link) const {
+std::optional<ExchangeClient::Place> ExchangeClient::place_of(const Link& link) const {
   for (std::size_t shard = 0; shard < shards_.size(); ++shard) {
-    for (const auto& lane : shards_[shard].lanes) {
-      if (lane.get() == &link) return static_cast<int>(shard);
+    const auto& lanes = shards_[shard].lanes;
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      if (lanes[lane].get() == &link) return Place{static_cast<int>(shard), static_cast<int>(lane)};
     }
   }
-  return -1;
+  return std::nullopt;
 }
 
 void ExchangeClient::on_open(Link& link) {
-  const int shard = shard_of(link);
-  const auto& lanes = to(shard).lanes;
-  int next = 0;
-  while (next < table_.connections && lanes[static_cast<std::size_t>(next)]) ++next;
-  if (next < table_.connections) return connect(shard, ports_[static_cast<std::size_t>(shard)], next);
-  send_table(shard);
+  const auto place = place_of(link);
+  if (!place) return;
+  push_again(*place);
+  ToShard& shard = to(place->shard);
+  if (place->connection < shard.reached) return;
+  if (++shard.reached < table_.connections) connect(place->shard, shard.reached);
+}
+
+void ExchangeClient::push_again(Place place) {
+  if (place.connection == 0 && !machine_.is_open()) send_table(place.shard);
+  for (const ps::ClientPush& push : machine_.push_again(place.shard, place.connection)) {
+    process_.world().count_repeat();
+    send(push);
+  }
 }
 
 void ExchangeClient::send_table(int shard) {
@@ -74,68 +86,67 @@ void ExchangeClient::send_table(int shard) {
 }
 
 void ExchangeClient::on_closed(Link& link, const Failure&) {
-  const int shard = shard_of(link);
-  if (shard >= 0) try_again(shard);
-}
-
-void ExchangeClient::try_again(int shard) {
-  to(shard).is_open = false;
-  to(shard).cut_after.reset();
-  for (auto& lane : to(shard).lanes) {
-    if (const auto link = std::exchange(lane, nullptr)) link->close();
-  }
-  later(kRetryPause, [this, shard] { connect(shard); });
+  const auto place = place_of(link);
+  if (!place) return;
+  to(place->shard).lanes[static_cast<std::size_t>(place->connection)] = nullptr;
+  later(kPause, [this, at = *place] { connect(at.shard, at.connection); });
 }
 
 Result<std::span<std::byte>> ExchangeClient::payload_place(Link& link, const FrameHeader& header) {
   if (header.type != FrameType::kResult) return fail(Errc::kProtocol, "a payload that no client expects");
-  return machine_.place(shard_of(link), header);
+  return machine_.place(place_of(link)->shard, header);
 }
 
 Result<> ExchangeClient::on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) {
-  const int shard = shard_of(link);
+  const int shard = place_of(link)->shard;
   if (header.type == FrameType::kOpened) return on_opened(shard, control);
   if (header.type != FrameType::kResult) return fail(Errc::kProtocol, "a frame that no client expects");
   const auto step = machine_.result(shard, header);
   TUTTI_TRY(step);
-  to(shard).unanswered.erase(header.chunk);
   carry_out(*step);
-  if (machine_.finished() && started_ == table_.buckets.size()) {
-    started_ = 0;
-    owner_.on_exchange_finished();
-  }
+  finish_round();
   return {};
+}
+
+void ExchangeClient::finish_round() {
+  const bool is_all_started = machine_.standing().next_bucket == table_.buckets.size();
+  if (!is_in_round_ || !machine_.finished() || !is_all_started) return;
+  is_in_round_ = false;
+  owner_.on_exchange_finished();
 }
 
 Result<> ExchangeClient::on_opened(int shard, std::span<const std::byte> control) {
   const auto answer = decode<ps::Opened>(control);
   TUTTI_TRY(answer);
+  if (machine_.is_open()) return {};
   const auto opened = machine_.opened(shard, *answer);
   if (!opened) {
     owner_.on_exchange_failed(opened.error());
     return {};
   }
-  to(shard).is_open = true;
-  for (const auto& [chunk, push] : std::map(to(shard).unanswered)) {
-    process_.world().count_repeat();
-    send(push);
-  }
-  if (!was_open_ && machine_.is_open()) {
-    was_open_ = true;
-    owner_.on_exchange_open();
-  }
+  if (!machine_.is_open() || std::exchange(was_open_, true)) return {};
+  owner_.on_exchange_open();
   return {};
 }
 
 void ExchangeClient::start(const ps::Round& round) {
-  draw_repeats();
+  is_in_round_ = true;
+  draw_cuts();
   start_bucket(round, 0);
 }
 
-// For each shard: whether the connections break in the middle of this round's pushes.
-void ExchangeClient::draw_repeats() {
+void ExchangeClient::go_on() {
+  is_in_round_ = true;
+  const ps::Round round = machine_.round();
+  carry_out(machine_.go_on());
+  start_next(round);
+}
+
+// For each shard: whether a connection breaks in the middle of this round's pushes.
+void ExchangeClient::draw_cuts() {
   Draw& draw = process_.world().draw();
   for (ToShard& shard : shards_) {
+    shard.cut_after.reset();
     if (draw.chance(process_.world().repeats())) shard.cut_after = draw.below(machine_.chunk_count());
   }
 }
@@ -143,23 +154,24 @@ void ExchangeClient::draw_repeats() {
 void ExchangeClient::start_bucket(const ps::Round& round, std::uint32_t bucket) {
   const auto step = machine_.start(round, bucket);
   check(step.has_value(), "{} cannot start bucket {} of {}", process_.name(), bucket, ps::describe(round));
-  started_ = bucket + 1;
   carry_out(*step);
-  if (started_ == table_.buckets.size()) return;
-  later(process_.world().draw().seconds(0, 0.01), [this, round, bucket] { start_bucket(round, bucket + 1); });
+  start_next(round);
+}
+
+void ExchangeClient::start_next(const ps::Round& round) {
+  const std::uint32_t next = machine_.standing().next_bucket;
+  if (next == table_.buckets.size()) return;
+  later(process_.world().draw().seconds(0, 0.01), [this, round, next] { start_bucket(round, next); });
 }
 
 void ExchangeClient::carry_out(const ps::ClientStep& step) {
-  for (const ps::ClientPush& push : step.pushes) {
-    to(push.shard).unanswered[push.header.chunk] = push;
-    send(push);
-  }
+  for (const ps::ClientPush& push : step.pushes) send(push);
 }
 
 void ExchangeClient::send(const ps::ClientPush& push) {
   ToShard& shard = to(push.shard);
   const auto link = shard.lanes[static_cast<std::size_t>(push.connection)];
-  if (!shard.is_open || !link) return;  // it follows when they are open again
+  if (!link) return;  // it follows when there is one again
   link->send(push.header, {}, push.payload);
   if (!shard.cut_after || (*shard.cut_after)-- > 0) return;
   shard.cut_after.reset();

@@ -22,6 +22,10 @@ constexpr std::pair<Fault, int> kWeights[] = {
     {Fault::kPartitionOneWay, 2}, {Fault::kClog, 3},      {Fault::kCut, 3},       {Fault::kFlip, 3},
 };
 
+bool is_a_death(Fault fault) {
+  return fault == Fault::kKillWorker || fault == Fault::kKillShard || fault == Fault::kCrashAtAction;
+}
+
 Fault drawn_fault(Draw& draw) {
   int total = 0;
   for (const auto& [fault, weight] : kWeights) total += weight;
@@ -67,7 +71,8 @@ void Faults::next() {
   const bool is_long_enough = world_.now() > TimePoint(kLongEnough);
   if (happened_ < world_.settings().faults && !is_long_enough) {
     const Fault fault = drawn_fault(world_.draw());
-    if (actions_left_ || !inject(fault)) return world_.after(kRetry, [this] { next(); });
+    const bool is_fitting = !world_.settings().is_calm || is_a_death(fault);
+    if (actions_left_ || !is_fitting || !inject(fault)) return world_.after(kRetry, [this] { next(); });
     if (fault == Fault::kCrashAtAction) return plan();  // it is counted when it happens
     world_.tell("--- {}", name_of(fault));
     count(fault);

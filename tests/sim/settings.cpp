@@ -39,6 +39,11 @@ Settings Settings::drawn(Draw& draw) {
   settings.loss = or_none(0.3);
   settings.repeats = or_none(0.5);
   settings.file_faults = or_none(0.1);
+  settings.is_calm = draw.chance(0.25);
+  if (settings.is_calm) {
+    settings.delay = draw.seconds(0.001, 0.02);
+    settings.loss = settings.repeats = settings.file_faults = 0;
+  }
   settings.faults = draw.between(3, 9);
   settings.fault_gap_max = draw.seconds(0.5, 8);
   return settings;

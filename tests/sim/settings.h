@@ -20,6 +20,7 @@ struct Settings {
   int window_chunks = 1;
   std::uint64_t checkpoint_every = 1;  ///< steps
   ps::ObjectTable table;
+  bool is_calm = false;      ///< processes die, and nothing else happens: then nobody ever waits in vain
   Duration delay{};          ///< mean, of a segment between hosts
   double loss = 0;           ///< of segments
   double repeats = 0;        ///< of a rank's pushes of a step to a shard: it sends them again, over new connections

@@ -22,7 +22,9 @@ void ShardProcess::start() {
 }
 
 void ShardProcess::on_joined() {
-  begin_generation();
+  const Settings& settings = world().settings();
+  machine_.emplace(ps::ShardOptions{member().rank, settings.shards, settings.workers, membership_.generation(),
+                                    settings.window_chunks});
   port_ = world().new_port();
   world().network().listen(*this, port_, [this](Network::End end) {
     proving_.push_back(Link::accept(*this, end, *this));
@@ -37,26 +39,23 @@ void ShardProcess::publish() {
   message.keys = {shard_key(member().rank)};
   message.value = std::to_string(port_);
   membership_.request(FrameType::kStoreRequest, std::move(message), kTimeout, [this](const Result<Reply>& set) {
-    if (!set) on_run_ended(set.error());
+    if (!set) return on_run_ended(set.error());
+    is_published_ = true;
   });
 }
 
+// What a shard asks for belongs to no generation. Its machine follows its ranks.
 void ShardProcess::on_regroup(const Regroup&) {
-  begin_generation();
-  if (port_ != 0) publish();
+  if (port_ != 0 && !is_published_) publish();
 }
 
-// What older generations pushed and received is of no use any more. A connection that is receiving into the machine's
-// memory goes with it; the others stay, and what still comes on them is refused.
-void ShardProcess::begin_generation() {
+// Ranks come from a later generation once all who live on have met in it: nobody waits for what the older one would
+// have brought.
+void ShardProcess::begin_generation(std::uint32_t generation) {
   for (auto& rank : ranks_) {
-    for (auto& link : rank) {
-      if (link && link->is_receiving()) drop(link);
-    }
+    for (auto& link : rank) drop(link);
   }
-  const Settings& settings = world().settings();
-  machine_.emplace(ps::ShardOptions{member().rank, settings.shards, settings.workers, membership_.generation(),
-                                    settings.window_chunks});
+  machine_->begin_generation(generation);
 }
 
 Result<> ShardProcess::on_order(FrameType, std::span<const std::byte>) {
@@ -87,7 +86,8 @@ void ShardProcess::on_open(Link& link) {
   const PeerIdentity& peer = link.peer();
   const bool is_rank = peer.role == Role::kWorker && peer.rank >= 0 && peer.rank < world().settings().workers &&
                        peer.connection < world().settings().table.connections;
-  if (!is_rank || peer.generation != membership_.generation()) return link.close();
+  if (!is_rank || peer.generation < machine_->generation()) return link.close();
+  if (peer.generation > machine_->generation()) begin_generation(peer.generation);
   if (peer.connection == 0) {
     for (auto& old : ranks_[static_cast<std::size_t>(peer.rank)]) drop(old);
   }
@@ -98,8 +98,8 @@ void ShardProcess::on_open(Link& link) {
 Result<std::span<std::byte>> ShardProcess::payload_place(Link& link, const FrameHeader& header) {
   if (header.type != FrameType::kPush) return fail(Errc::kProtocol, "a payload that no shard expects");
   const auto place = machine_->place(link.peer().rank, header, link.peer().connection);
-  check(!place || header.generation == membership_.generation(), "{}, in generation {}, took a push of generation {}",
-        name(), membership_.generation(), header.generation);
+  check(!place || header.generation == machine_->generation(), "{}, in generation {}, took a push of generation {}",
+        name(), machine_->generation(), header.generation);
   return place;
 }
 
@@ -128,7 +128,7 @@ Result<> ShardProcess::push(Link& from, const FrameHeader& header) {
   if (header.payload_bytes == 0) TUTTI_TRY(machine_->place(rank, header, connection));
   const auto step = machine_->pushed(rank, header, connection);
   TUTTI_TRY(step);
-  world().checks().acts(*this, membership_.generation());
+  world().checks().acts(*this, machine_->generation());
   if (const auto* object = machine_->object(header.object))
     world().checks().memory_of(*this, *object, world().settings().window_chunks);
   for (const ps::ShardSend& result : step->sends) send(result);
@@ -137,7 +137,10 @@ Result<> ShardProcess::push(Link& from, const FrameHeader& header) {
 
 void ShardProcess::send(const ps::ShardSend& result) {
   const std::span<const std::byte> bytes(result.result.get(), result.bytes);
-  world().checks().hands_out(*this, result.header, bytes);
+  check(result.header.generation == machine_->generation(), "{}, in generation {}, sends a result of generation {}",
+        name(), machine_->generation(), result.header.generation);
+  // No bytes for a rank that has them.
+  if (!bytes.empty()) world().checks().hands_out(*this, result.header, bytes);
   if (const auto link = lane(result.rank, result.connection)) link->send(result.header, {}, bytes);
 }
 

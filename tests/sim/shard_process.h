@@ -30,7 +30,7 @@ class ShardProcess final : public Process, public Membership::Owner, public Link
 
  private:
   std::shared_ptr<Link>& lane(int rank, int connection);
-  void begin_generation();
+  void begin_generation(std::uint32_t generation);
   void publish();
   void drop(std::shared_ptr<Link>& lane);
   Result<> open(Link& from, const FrameHeader& header, std::span<const std::byte> control);
@@ -40,6 +40,7 @@ class ShardProcess final : public Process, public Membership::Owner, public Link
   Membership membership_;
   std::optional<ps::ShardFsm> machine_;
   Port port_ = 0;
+  bool is_published_ = false;
   std::vector<std::shared_ptr<Link>> proving_;             // not open yet
   std::vector<std::vector<std::shared_ptr<Link>>> ranks_;  // by rank and connection
 };

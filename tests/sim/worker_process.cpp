@@ -47,7 +47,11 @@ void WorkerProcess::end(int exit_code) {
 // As a program whose exception reaches its main.
 void WorkerProcess::give_up(const Failure& why) {
   if (std::exchange(is_failing_, true)) return;
+  check(!world().settings().is_calm || why.code != Errc::kTimeout, "{} waited in vain at step {}: {}", name(),
+        step_ + 1, why.text());
   ++attempt_;
+  check(!world().settings().is_calm || why.code != Errc::kTimeout, "{} waited in vain at step {}: {}", name(),
+        step_ + 1, why.text());
   world().tell("{} fails at step {}: {}", name(), step_ + 1, why.text());
   membership_.tell(FrameType::kAbort, encode(Abort{why.code, member(), why.text()}));
   after(std::chrono::milliseconds(1), [this, why] { end(exit_code(why.code)); });
@@ -64,9 +68,10 @@ void WorkerProcess::locate(int shard, std::function<void(Port)> found) {
                       });
 }
 
-void WorkerProcess::connect_to_shards() {
-  compute_gradient(world().settings().table, parameters_, step_, member().rank, buckets_);  // gives them their shapes
-  exchange_ = std::make_unique<ExchangeClient>(*this, *this, membership_.generation(), buckets_);
+void WorkerProcess::connect_to_shards(std::optional<ps::ClientStanding> standing) {
+  goes_on_ = standing.has_value();
+  if (!goes_on_) compute_gradient(world().settings().table, parameters_, step_, member().rank, buckets_);
+  exchange_ = std::make_unique<ExchangeClient>(*this, *this, membership_.generation(), buckets_, std::move(standing));
   exchange_->connect();
   after(2 * kTimeout, [this, attempt = attempt_] {
     if (attempt == attempt_) give_up(fail(Errc::kTimeout, "not all shards could be reached"));
@@ -75,11 +80,13 @@ void WorkerProcess::connect_to_shards() {
 
 void WorkerProcess::on_exchange_open() {
   is_in_loop_ = true;
-  begin_step();
+  if (!goes_on_) return begin_step();
+  ++attempt_;
+  exchange_->go_on();
+  await_exchange();
 }
 
 void WorkerProcess::begin_step() {
-  if (is_dead()) return;
   ++attempt_;
   if (step_ >= world().total_steps()) return leave();
   step_ % kCompareEvery == 0 ? compare_replicas() : exchange();
@@ -101,12 +108,17 @@ void WorkerProcess::exchange() {
   world().checks().acts(*this, membership_.generation());
   compute_gradient(world().settings().table, parameters_, step_, member().rank, buckets_);
   exchange_->start({step_ + 1, 0});
+  await_exchange();
+}
+
+void WorkerProcess::await_exchange() {
   after(kTimeout, [this, attempt = attempt_] {
     if (attempt == attempt_) give_up(fail(Errc::kTimeout, "the parameter server did not answer in time"));
   });
 }
 
 void WorkerProcess::on_exchange_finished() {
+  if (is_dead()) return;
   update(world().settings().table, buckets_, parameters_);
   world().checks().makes_step(*this, step_, buckets_, parameters_);
   ++step_;

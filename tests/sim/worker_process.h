@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A worker of a simulated world: a training loop around a client machine. It loads the newest checkpoint, or takes a
 // survivor's state where it takes a lost one's place; it makes its steps; rank 0 saves. In a new generation the ranks
-// meet as those of worker/regroup.cpp do, whoever is behind takes the state of the most advanced survivor, and the step
-// that was interrupted begins again.
+// meet as those of worker/regroup.cpp do. Whoever is behind takes the state of the most advanced survivor; whoever is
+// not goes on with its part of the step that was interrupted, pushing again what it holds.
 #pragma once
 
 #include <memory>
@@ -45,7 +45,8 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
 
  private:
   // worker_process.cpp: the training loop
-  void connect_to_shards();
+  void connect_to_shards(std::optional<ps::ClientStanding> standing);
+  void await_exchange();
   void begin_step();
   void compare_replicas();
   void exchange();
@@ -75,6 +76,8 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   Buckets buckets_;
   std::uint64_t attempt_ = 0;  // to make a step: a wait of an older one is void
   std::unique_ptr<ExchangeClient> exchange_;
+  std::optional<ps::ClientStanding> standing_;  // of the exchange of the generation before
+  bool goes_on_ = false;                        // the exchange does, with its standing
   std::unique_ptr<StateDonor> donor_;
   std::unique_ptr<StateReceiver> receiver_;
 };

@@ -44,7 +44,7 @@ void WorkerProcess::agree_on_checkpoint() {
                          if (other != std::to_string(step_))
                            return give_up(fail(Errc::kMismatch, "ranks found different checkpoints"));
                        }
-                       connect_to_shards();
+                       connect_to_shards(std::nullopt);
                      });
 }
 
@@ -62,6 +62,7 @@ void WorkerProcess::save() {
 
 void WorkerProcess::on_regroup(const Regroup& regroup) {
   ++attempt_;
+  if (exchange_ && exchange_->is_under_way()) standing_ = exchange_->standing();
   exchange_.reset();
   donor_.reset();
   receiver_.reset();
@@ -133,16 +134,19 @@ void WorkerProcess::take_from(Port donor) {
       });
 }
 
+// A rank goes on with the round that it was in, unless it has taken another state, or was between two rounds.
 void WorkerProcess::go_on() {
   ++attempt_;
   is_newcomer_ = false;
   is_in_loop_ = true;
+  const bool is_in_round = standing_ && standing_->round && standing_->round->step == step_ + 1;
+  if (!is_in_round) standing_.reset();
   // Not from within a call of what is let go here.
   after(Duration::zero(), [this, attempt = attempt_] {
     if (attempt != attempt_) return;
     donor_.reset();
     receiver_.reset();
-    connect_to_shards();
+    connect_to_shards(standing_);
   });
 }
 

@@ -122,7 +122,9 @@ Result<> Client::wait(std::uint32_t object, std::uint32_t bucket, Deadline deadl
 }
 
 Result<> Client::finish(std::uint32_t object, Deadline deadline) {
-  return await(object, object, deadline);
+  TUTTI_TRY(await(object, object, deadline));
+  loop_.post([session = session_, object] { session->end_round(object); });
+  return {};
 }
 
 // The shard is asked who is missing while a quarter of the time is left, so that the message of a timeout can name the

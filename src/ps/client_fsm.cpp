@@ -83,6 +83,10 @@ void ClientFsm::begin_round(const Round& round) {
   std::ranges::fill(standing_.chunks, ChunkState::kIdle);
 }
 
+void ClientFsm::end_round() {
+  if (finished()) std::ranges::fill(standing_.chunks, ChunkState::kIdle);
+}
+
 void ClientFsm::queue(std::uint32_t bucket, ClientStep& step) {
   const auto chunks = plan_.of_bucket(bucket);
   left_[bucket] = chunks.size();

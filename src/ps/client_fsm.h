@@ -70,6 +70,8 @@ class ClientFsm {
   void take_over(ClientStanding standing) { standing_ = std::move(standing); }
   /// The bucket was found to hold the result of a chunk already.
   void found_result(std::uint32_t chunk) { standing_.chunks[chunk] = ChunkState::kResult; }
+  /// All that was started is done, and its rank goes on: nobody will ask for it again.
+  void end_round();
   /// Pushes all of the round again that was started. REQUIRES: is_open(), after take_over().
   ClientStep go_on();
   /// A connection was made again, in the same generation: pushes what was not answered on it.

@@ -174,6 +174,10 @@ void ClientSession::start(std::uint32_t object, const Round& round, std::uint32_
   carry_out(*started, *step);
 }
 
+void ClientSession::end_round(std::uint32_t object) {
+  if (ClientFsm* ended = machine(object)) ended->end_round();
+}
+
 // A result that has come says that its input was read to the end. Where one is missing, a connection may be reading
 // from the bucket or writing to it until it has closed.
 std::shared_future<void> ClientSession::close(std::uint32_t object) {

@@ -56,6 +56,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   /// What the session of the next generation goes on with. REQUIRES: shut() is ready.
   std::vector<Object> objects() const;
   void start(std::uint32_t object, const Round& round, std::uint32_t bucket);
+  void end_round(std::uint32_t object);
   /// Writes down what the object waits for and asks the shard who is missing there.
   void ask(std::uint32_t object);
   /// Once this is ready, the object's bucket memory is not touched any more. Where results are awaited still, every

@@ -335,7 +335,7 @@ void DataParallelImpl::end_boundary() noexcept {
 }
 
 std::optional<std::string> DataParallelImpl::cannot_go_on() const {
-  if (!reducer_ || !exchange_->traits().outlives_ranks)
+  if (!reducer_ || !exchange_->traits().outlives_losses)
     return fmt::format("exchanges by {}, which cannot go on after a loss", session_.exchange_name());
   if (!in_loop_) return "is not in its training loop";
   if (!reducer_->is_settled()) return "is in its first step";
@@ -402,9 +402,9 @@ Result<> DataParallelImpl::take_state(StateReceiver::State state, const Successi
   return {};
 }
 
-void DataParallelImpl::go_on() {
+Result<> DataParallelImpl::go_on(Deadline deadline) {
   given_.reset();
-  exchange_->go_on();
+  return exchange_->go_on(deadline);
 }
 
 bool DataParallelImpl::stops() {

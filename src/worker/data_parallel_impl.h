@@ -98,11 +98,14 @@ class DataParallelImpl final : private Participant {
 
  private:
   std::optional<std::string> cannot_go_on() const override;
-  void mend(const Succession& succession) override { exchange_->mend(succession); }
+  Result<> mend(const Succession& succession, Deadline deadline) override {
+    return exchange_->mend(succession, deadline);
+  }
+  std::uint64_t exchanges() const override { return reducer_->exchanges(); }
   std::vector<std::span<const std::byte>> give_state() override;
   std::uint64_t state_bytes_max() const override;
   Result<> take_state(StateReceiver::State state, const Succession& succession) override;
-  void go_on() override;
+  Result<> go_on(Deadline deadline) override;
   bool is_newcomer() const;
   void part() noexcept;
   void remember_start();

@@ -25,7 +25,7 @@ struct ExchangeTraits {
   bool adds_in_float = false;     ///< bfloat16 and float16 are added in float32 over all ranks and rounded once
   bool in_place = true;           ///< an exchange that was aborted leaves its input untouched where this is false
   bool cpu = true, cuda = false;  ///< where the buckets may lie
-  bool outlives_ranks = false;    ///< mend(), go_on() and take_over() work: a rank can be replaced in mid-exchange
+  bool outlives_losses = false;   ///< mend(), go_on() and take_over() work: processes are replaced in mid-exchange
 };
 
 /// A part of a bucket: one gradient.
@@ -58,8 +58,10 @@ struct ExchangeId {
 /// A bucket's bytes, which stay as long as somebody holds them: longer than the exchange that they belong to.
 using BucketMemory = std::shared_ptr<std::byte>;
 
-/// Who is new among the ranks, as exchanges need to know it.
+/// Who is new, as exchanges need to know it.
 struct Succession {
+  bool is_behind = false;                               ///< another rank is done with the exchange that this one is in
+  bool lost_a_shard = false;                            ///< of the parameter server
   std::vector<std::uint32_t> new_on_host;               ///< local ranks on this rank's host
   std::optional<std::uint32_t> first_survivor_on_host;  ///< a local rank
 };
@@ -97,12 +99,14 @@ class Exchange {
   /// go_on().
   virtual void abort(const Failure& cause) noexcept = 0;
 
-  // --- replacement of lost ranks (worker/regroup.h); REQUIRES traits().outlives_ranks
+  // --- replacement of lost processes (worker/regroup.h); REQUIRES traits().outlives_losses
   /// For a rank that lives on. REQUIRES: nobody works in the exchange, and those that were lost are gone; newcomers
-  /// begin when all who live on have mended.
-  virtual void mend(const Succession& succession) { (void)succession; }
+  /// begin when all who live on have mended. Errors: kPeerLost where a rank that is behind cannot catch up any more.
+  virtual Result<> mend(const Succession& succession, Deadline deadline) {
+    return (void)succession, (void)deadline, Result<>();
+  }
   /// What was started and is not done goes on, as if nothing had been.
-  virtual void go_on() {}
+  virtual Result<> go_on(Deadline deadline) { return (void)deadline, Result<>(); }
   /// For a newcomer, after its open(): `rounds` exchanges of this plan are over. In the next one it gets the results
   /// that are there already for its input.
   virtual void take_over(std::uint64_t rounds, const Succession& succession) { (void)rounds, (void)succession; }

@@ -69,6 +69,10 @@ class CodecExchange final : public Exchange {
 
   void abort(const Failure& cause) noexcept override { inner_->abort(cause); }
 
+  Result<> mend(const Succession& succession, Deadline deadline) override { return inner_->mend(succession, deadline); }
+  Result<> go_on(Deadline deadline) override { return inner_->go_on(deadline); }
+  void take_over(std::uint64_t rounds, const Succession& succession) override { inner_->take_over(rounds, succession); }
+
  private:
   static bool is_narrowed(const BucketSpec& spec) {
     return spec.dtype == DType::kFloat32 && spec.reduction != Reduction::kBroadcast && spec.bytes() >= kBytesMin;

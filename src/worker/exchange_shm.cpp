@@ -212,15 +212,18 @@ void ShmExchange::abort(const Failure& cause) noexcept {
 }
 
 // One for all of the host: it is their memory.
-void ShmExchange::mend(const Succession& succession) {
+Result<> ShmExchange::mend(const Succession& succession, Deadline) {
   if (work_ && succession.first_survivor_on_host == options_.team.rank) work_->mend(succession.new_on_host);
+  return {};
 }
 
-void ShmExchange::go_on() {
+Result<> ShmExchange::go_on(Deadline) {
   const std::lock_guard lock(mutex_);
-  if (!cause_ || cause_->code != Errc::kSuperseded) return;
+  if (!cause_) return {};
+  if (cause_->code != Errc::kSuperseded) return *cause_;
   cause_.reset();
   aborted_ = false;
+  return {};
 }
 
 void ShmExchange::take_over(std::uint64_t rounds, const Succession& succession) {

@@ -31,7 +31,7 @@ class ShmExchange final : public Exchange {
   ShmExchange(ShmOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
 
   ExchangeTraits traits() const noexcept override {
-    return {.name = "shm", .rank_ordered = true, .adds_in_float = true, .in_place = false, .outlives_ranks = true};
+    return {.name = "shm", .rank_ordered = true, .adds_in_float = true, .in_place = false, .outlives_losses = true};
   }
   /// The host's segment, which is made for exactly these buckets.
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override;
@@ -45,8 +45,8 @@ class ShmExchange final : public Exchange {
   Result<> wait(std::uint32_t bucket, Deadline deadline) override;
   Result<> finish(Deadline deadline) override;
   void abort(const Failure& cause) noexcept override;
-  void mend(const Succession& succession) override;
-  void go_on() override;
+  Result<> mend(const Succession& succession, Deadline deadline) override;
+  Result<> go_on(Deadline deadline) override;
   void take_over(std::uint64_t rounds, const Succession& succession) override;
 
   // --- the second half of an exchange between hosts

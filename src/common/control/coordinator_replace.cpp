@@ -62,6 +62,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
   if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
   roster_.vacate(who, generation_ + 1);
+  store_.forget(who);
   begin_generation({who}, cause.text());
   notice(cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
   // Before that there is no state to take over: those that have begun ask for all to begin again, the others begin now.

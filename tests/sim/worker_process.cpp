@@ -79,7 +79,6 @@ void WorkerProcess::connect_to_shards(std::optional<ps::ClientStanding> standing
 }
 
 void WorkerProcess::on_exchange_open() {
-  is_in_loop_ = true;
   if (!goes_on_) return begin_step();
   ++attempt_;
   exchange_->go_on();
@@ -89,6 +88,7 @@ void WorkerProcess::on_exchange_open() {
 void WorkerProcess::begin_step() {
   ++attempt_;
   if (step_ >= world().total_steps()) return leave();
+  membership_.progress(step_ + 1);
   step_ % kCompareEvery == 0 ? compare_replicas() : exchange();
 }
 
@@ -123,7 +123,7 @@ void WorkerProcess::on_exchange_finished() {
   world().checks().makes_step(*this, step_, buckets_, parameters_);
   ++step_;
   ++attempt_;
-  membership_.progress(step_);
+  is_settled_ = true;
   if (member().rank == 0 && step_ % world().settings().checkpoint_every == 0) save();
   after(world().draw().seconds(0.001, 0.02), [this, attempt = attempt_] {
     if (attempt == attempt_) begin_step();

@@ -68,7 +68,7 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   Membership membership_;
   testing::HookedFileSystem files_;
   bool is_newcomer_;
-  bool is_in_loop_ = false;
+  bool is_settled_ = false;  // has made a step, or taken the state of one that has
   bool has_left_ = false;
   bool is_failing_ = false;
   std::uint64_t step_ = 0;  // steps made

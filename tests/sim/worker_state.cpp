@@ -68,7 +68,7 @@ void WorkerProcess::on_regroup(const Regroup& regroup) {
   receiver_.reset();
   if (has_left_) return;
   world().tell("{} at step {} goes on in generation {}", name(), step_ + 1, regroup.generation);
-  if (!is_in_loop_ && !is_newcomer_) return ask_to_begin_again("is not in its training loop");
+  if (!is_settled_ && !is_newcomer_) return ask_to_begin_again("is in its first step");
   meet();
 }
 
@@ -127,6 +127,7 @@ void WorkerProcess::take_from(Port donor) {
   receiver_ = std::make_unique<StateReceiver>(
       *this, membership_.generation(), donor, [this](Result<StateReceiver::State> state) {
         if (!state) return give_up(state.error());
+        is_settled_ = true;
         step_ = state->step;
         parameters_ = std::move(state->parameters);
         world().checks().begins_with(*this, step_, parameters_, "from a survivor");
@@ -138,7 +139,6 @@ void WorkerProcess::take_from(Port donor) {
 void WorkerProcess::go_on() {
   ++attempt_;
   is_newcomer_ = false;
-  is_in_loop_ = true;
   const bool is_in_round = standing_ && standing_->round && standing_->round->step == step_ + 1;
   if (!is_in_round) standing_.reset();
   // Not from within a call of what is let go here.

@@ -128,10 +128,15 @@ void CoordinatorFsm::restart_all(const std::string& why) {
   losses_.clear();
   starts_.clear();
   ++generation_;  // what those say that are being ended is not heard any more
+  evict_all();
+  begin_again();
+}
+
+// Whoever has ended is not there any more, and an agent knows nobody whom it has not started.
+void CoordinatorFsm::evict_all() {
   for (const MemberId& member : roster_.members_but_agents()) {
     if (!roster_.at(member).exited) evict(member);
   }
-  begin_again();
 }
 
 void CoordinatorFsm::begin_again() {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -86,8 +87,10 @@ void pause_for(std::chrono::milliseconds time) {
 }
 
 [[noreturn]] void spin() {
-  for (volatile int turns = 0;; turns = 0) {
+  volatile bool is_over = false;
+  while (!is_over) {
   }
+  std::abort();
 }
 
 class Faults {

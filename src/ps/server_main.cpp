@@ -105,6 +105,11 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
   if (!member) return member.error();
   const auto pulse = page != nullptr ? start_pulse(loop, *page, timeout, log) : nullptr;
   (*member)->record_to(events);
+  // What a shard asks for belongs to no generation.
+  (*member)->on_superseded([&member] {
+    (*member)->regroup();
+    return Result<>();
+  });
   (*member)->on_abort([&](const Failure& cause) {
     events.record({clock.now(), EventKind::kRunEnded, bootstrap.rank, bootstrap.generation, 0, 0, 0, 0});
     run_end.set(cause);

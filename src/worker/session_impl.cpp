@@ -150,7 +150,7 @@ Deadline SessionImpl::deadline() const {
 
 ps::Client& SessionImpl::shards() {
   if (shards_) return *shards_;
-  shards_ = check(connect_to_shards(*this));
+  shards_ = check(make_client(*this));
   return *shards_;
 }
 

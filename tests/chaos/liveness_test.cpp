@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
-#include <filesystem>
+#include <cstdio>
 
 #include "tests/chaos/chaos_run.h"
 #include "tests/worker/training_run.h"
@@ -23,54 +23,48 @@ ChaosOptions watched() {
   return options;
 }
 
-bool has_struck(const RunTutti& marks) {
-  return std::filesystem::exists(marks.folder() + "/fault-0");
-}
-
 TEST(Liveness, StoppedWorkerIsNamedAfterASecondAndReplacedAfterThree) {
   ChaosOptions options = watched();
   options.faults = {"2:60:forward:" + std::to_string(SIGSTOP)};
-  RunTutti marks = scratch();
-  RunTutti run(chaos_run(options, marks.folder()));
-  EXPECT_EQ(hash_of(run), undisturbed_hash(options)) << run.err();
-  EXPECT_TRUE(has_struck(marks));
+  ChaosRun run(options);
+  run.expect_same_bits();
   EXPECT_THAT(run.err(), ContainsRegex("rank 2 on [^ ]* has not been heard of for 1\\.[0-9] s .at step 60."));
   EXPECT_THAT(run.err(),
               ContainsRegex("rank 2 on [^ ]* was lost at step 60 .*it has not been heard of for 3\\.[0-9] s"));
   EXPECT_EQ(count(run.err(), "begins with a new process"), 1u) << run.err();
+  run.report("8", 1);
 }
 
 TEST(Liveness, PauseOfTwoSecondsEvictsNobody) {
   ChaosOptions options = watched();
   options.faults = {"1:60:pause:2000"};
-  RunTutti marks = scratch();
-  RunTutti run(chaos_run(options, marks.folder()));
-  EXPECT_EQ(hash_of(run), undisturbed_hash(options)) << run.err();
-  EXPECT_TRUE(has_struck(marks));
+  ChaosRun run(options);
+  run.expect_same_bits();
   EXPECT_THAT(run.err(), ContainsRegex("rank 1 on [^ ]* has not been heard of for"));
   EXPECT_THAT(run.err(), Not(HasSubstr("begins with a new process")));
+  EXPECT_EQ(run.measured().size(), 1u);
 }
 
 TEST(Liveness, WorkerThatSpinsIsNamedAndReplaced) {
   ChaosOptions options = watched();
   options.faults = {"3:60:spin"};
-  RunTutti marks = scratch();
-  RunTutti run(chaos_run(options, marks.folder()));
-  EXPECT_EQ(hash_of(run), undisturbed_hash(options)) << run.err();
-  EXPECT_TRUE(has_struck(marks));
+  ChaosRun run(options);
+  run.expect_same_bits();
   EXPECT_THAT(run.err(), ContainsRegex("rank 3 on [^ ]* was lost at step 60 .*after iteration_begin 60.: it makes no "
                                        "progress, and the others have waited"));
   EXPECT_THAT(run.err(), Not(HasSubstr("has not been heard of")));
   EXPECT_EQ(count(run.err(), "begins with a new process"), 1u) << run.err();
+  run.report("33", 1);
 }
 
 TEST(Liveness, SlowWorkerIsNamedAndWaitedFor) {
   ChaosOptions options = watched();
   options.slow = "3:50:80:150";
-  RunTutti run(chaos_run(options, ""));
-  EXPECT_EQ(hash_of(run), undisturbed_hash(options)) << run.err();
+  ChaosRun run(options);
+  run.expect_same_bits();
   EXPECT_THAT(run.err(), ContainsRegex("rank 3 on [^ ]* is slow: the others waited .* for it .at step (5|6)[0-9]."));
   EXPECT_THAT(run.err(), Not(HasSubstr("begins with a new process")));
+  std::printf("measured row=10 exchange=shm SHA=yes\n");
 }
 
 }  // namespace

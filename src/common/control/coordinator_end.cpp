@@ -94,7 +94,8 @@ void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty
   const Roster::Entry& entry = roster_.at(who);
   const bool missed = who.role != Role::kServer || !roster_.all(Role::kWorker, &Roster::Entry::left);
   const bool told = entry.reported && !losses_.contains(who);
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || restarting_ || told || !missed) return;
+  const bool expected = restarting_ && who.role != Role::kAgent;
+  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || expected || told || !missed) return;
   cause.member = who;
   cause.host = entry.host;
   cause.step = entry.step;

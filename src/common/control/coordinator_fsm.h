@@ -106,6 +106,7 @@ class CoordinatorFsm {
   void replace(const Cause& cause);
   void evict_the_late();
   void evict(const MemberId& who);
+  void evict_all();
   MemberId home_of(const MemberId& who) const;
   void begin_generation(const std::vector<MemberId>& lost, const std::string& why);
   void restart_all(const std::string& why);

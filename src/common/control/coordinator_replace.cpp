@@ -66,6 +66,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
   if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
   roster_.vacate(who, generation_ + 1);
+  store_.forget(who);
   begin_generation({who}, cause.text());
   notice(cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
   // Before that there is no state to take over: those that have begun ask for all to begin again, the others begin now.
@@ -127,10 +128,15 @@ void CoordinatorFsm::restart_all(const std::string& why) {
   losses_.clear();
   starts_.clear();
   ++generation_;  // what those say that are being ended is not heard any more
+  evict_all();
+  begin_again();
+}
+
+// Whoever has ended is not there any more, and an agent knows nobody whom it has not started.
+void CoordinatorFsm::evict_all() {
   for (const MemberId& member : roster_.members_but_agents()) {
     if (!roster_.at(member).exited) evict(member);
   }
-  begin_again();
 }
 
 void CoordinatorFsm::begin_again() {

@@ -207,6 +207,7 @@ Result<> Regrouper::take(Participant& participant, const std::vector<MeetingRank
   }
   done.reset();
   TUTTI_TRY(state);
+  participant.go_on();  // a generation that began on the way here has ended its waits, too
   return participant.take_state(std::move(*state), succession_of(ranks));
 }
 

@@ -22,7 +22,8 @@ CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
       gathers_(options_.workers, options_.replacements > 0),
       goodbyes_(options_.workers),
       verdict_(options_.patience),
-      attempts_(options_.replacements) {}
+      attempts_(options_.replacements),
+      liveness_(options_.timeout) {}
 
 Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const FrameHeader& header,
                                                      std::span<const std::byte> control, TimePoint now) {
@@ -106,6 +107,9 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
     case FrameType::kChildExited:
       if (is_agent) return handle(from, control, &CoordinatorFsm::on_child_exited);
       break;
+    case FrameType::kHeartbeat:
+      if (is_agent) return handle(from, control, &CoordinatorFsm::on_heartbeat);
+      break;
     case FrameType::kAgentDone:
       if (is_agent) return on_agent_done(from);
       break;
@@ -135,6 +139,7 @@ CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failur
 CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
   now_ = now;
   answer_late_requests();
+  judge();
   evict_the_late();
   start_the_due();
   settle();
@@ -152,6 +157,7 @@ std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
   for (const auto& [member, loss] : losses_) consider(loss.due);
   for (const PlannedStart& planned : starts_) consider(planned.due);
   if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
+  if (phase_ == Phase::kRunning) consider(liveness_.next_look());
   if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);
   return phase_ == Phase::kFinished ? std::nullopt : next;
 }

@@ -17,6 +17,7 @@
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
 #include "common/control/kv_store.h"
+#include "common/control/liveness.h"
 #include "common/control/messages.h"
 #include "common/control/roster.h"
 #include "common/net/frame.h"
@@ -31,7 +32,8 @@ struct CoordinatorOptions {
   std::uint32_t generation = 1;  ///< the first
   int replacements = 0;          ///< tries without progress to replace a lost process; 0: a loss ends the run
   bool restartable = false;      ///< all workers may begin again at any step: there are checkpoints
-  std::map<MemberId, std::int32_t> homes = {};      ///< the agents that start the members; not named: agent 0
+  std::map<MemberId, std::int32_t> homes = {};  ///< the agents that start the members; not named: agent 0
+  Duration timeout{};  ///< silence or lack of progress that counts as a loss (liveness.h); 0: none does
   Duration patience = std::chrono::seconds(1);      ///< how long a closed connection waits for its agent's reason
   Duration end_timeout = std::chrono::seconds(30);  ///< how long the end of the run waits for those that do not answer
 };
@@ -112,6 +114,12 @@ class CoordinatorFsm {
   void start_the_due();
   std::uint64_t step_of_run() const;
 
+  // coordinator_liveness.cpp: who is silent, stuck or slow
+  Result<> on_heartbeat(const MemberId& from, Heartbeat message);
+  void judge();
+  void act_on(const Liveness::Finding& finding);
+  void condemn(const MemberId& who, std::string why);
+
   void send(const MemberId& to, FrameType type, std::string control);
   void notice(std::string line);
   void reply(const MemberId& to, FrameType type, const Reply& reply);
@@ -141,6 +149,7 @@ class CoordinatorFsm {
   KvStore store_;
   Verdict verdict_;
   Attempts attempts_;
+  Liveness liveness_;
   std::map<MemberId, Loss> losses_;
   std::vector<PlannedStart> starts_;
   std::optional<Cause> last_loss_;  // what a restart that cannot be is told to have been for

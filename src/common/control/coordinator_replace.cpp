@@ -51,13 +51,17 @@ void CoordinatorFsm::lose(Cause cause) {
   const MemberId who = cause.member;
   const Roster::Entry& entry = roster_.at(who);
   const auto [loss, is_new] = losses_.try_emplace(who, Loss{cause, now_ + options_.patience});
-  if (!is_new && !entry.reported) loss->second.cause = std::move(cause);
+  if (!is_new && entry.reported && loss->second.evicted)
+    loss->second.cause.doing = std::move(cause.doing);
+  else if (!is_new && !entry.reported)
+    loss->second.cause = std::move(cause);
   if (entry.exited) replace(Cause(loss->second.cause));
 }
 
 void CoordinatorFsm::replace(const Cause& cause) {
   const MemberId who = cause.member;
   losses_.erase(who);
+  liveness_.forget(who);
   last_loss_ = cause;
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
   if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
@@ -73,6 +77,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
 
 void CoordinatorFsm::begin_generation(const std::vector<MemberId>& lost, const std::string& why) {
   ++generation_;
+  liveness_.begin_generation();
   gathers_.begin_generation();
   goodbyes_.begin_generation();
   store_.forget_waiters();
@@ -146,6 +151,7 @@ void CoordinatorFsm::begin_again() {
   for (const MemberId& member : members) {
     roster_.vacate(member, generation_);
     roster_.at(member).step = 0;
+    liveness_.forget(member);
     starts_.push_back({{member, generation_, /*newcomer=*/false}, now_});
   }
   start_the_due();

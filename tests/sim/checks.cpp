@@ -51,7 +51,7 @@ void Checks::makes_step(const Process& worker, std::uint64_t step, const Buckets
 }
 
 void Checks::begins_again(const Process& worker) const {
-  check(steps_ <= 1 || is_state_lost_, "{} begins again after {} steps, where only processes died", worker.name(),
+  check(steps_ <= 1 || may_begin_again_, "{} begins again after {} steps, where only processes died", worker.name(),
         steps_);
 }
 

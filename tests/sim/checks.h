@@ -33,7 +33,7 @@ class Checks {
   /// Where processes die one by one no step is lost, from the second one on, as long as a rank lives that has the
   /// state.
   void begins_again(const Process& worker) const;
-  void nobody_lived_on() noexcept { is_state_lost_ = true; }
+  void may_begin_again() noexcept { may_begin_again_ = true; }
 
   /// The furthest rank's.
   std::uint64_t steps() const noexcept { return steps_; }
@@ -53,7 +53,7 @@ class Checks {
   const ps::ChunkPlan plan_;
   std::map<Name, Process::Id> names_;
   std::uint64_t steps_ = 0;
-  bool is_state_lost_ = false;
+  bool may_begin_again_ = false;
   std::uint64_t digest_ = 0;  // of what was done in which order: the same seed gives the same one
 };
 

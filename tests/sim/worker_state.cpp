@@ -92,7 +92,7 @@ void WorkerProcess::on_met(const Reply& all) {
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     if (!ranks[rank].is_new && (!donor || ranks[rank].step > ranks[*donor].step)) donor = rank;
   }
-  if (!donor) world().checks().nobody_lived_on();
+  if (!donor) world().checks().may_begin_again();
   if (!donor) return ask_to_begin_again("finds no rank that has lived on");
   std::set<int> takers;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {

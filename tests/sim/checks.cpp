@@ -50,6 +50,11 @@ void Checks::makes_step(const Process& worker, std::uint64_t step, const Buckets
   digest_ = digest_ * 31 + static_cast<std::uint64_t>(worker.id()) * 7 + step;
 }
 
+void Checks::begins_again(const Process& worker) const {
+  check(steps_ <= 1 || may_begin_again_, "{} begins again after {} steps, where only processes died", worker.name(),
+        steps_);
+}
+
 void Checks::begins_with(const Process& worker, std::uint64_t steps, const Buckets& parameters, const char* source) {
   check(steps <= steps_ && parameters == plain_.parameters(steps),
         "{} begins with a state of {} steps, {}, that no undisturbed run has", worker.name(), steps, source);

@@ -30,6 +30,11 @@ class Checks {
   /// A rank begins with a state that it was given or has loaded.
   void begins_with(const Process& worker, std::uint64_t steps, const Buckets& parameters, const char* source);
 
+  /// Where processes die one by one no step is lost, from the second one on, as long as a rank lives that has the
+  /// state.
+  void begins_again(const Process& worker) const;
+  void may_begin_again() noexcept { may_begin_again_ = true; }
+
   /// The furthest rank's.
   std::uint64_t steps() const noexcept { return steps_; }
   std::uint64_t digest() const noexcept { return digest_; }
@@ -48,6 +53,7 @@ class Checks {
   const ps::ChunkPlan plan_;
   std::map<Name, Process::Id> names_;
   std::uint64_t steps_ = 0;
+  bool may_begin_again_ = false;
   std::uint64_t digest_ = 0;  // of what was done in which order: the same seed gives the same one
 };
 

@@ -20,6 +20,7 @@ std::string tensor_name(std::size_t bucket) {
 }  // namespace
 
 void WorkerProcess::load() {
+  if (world().settings().is_calm) world().checks().begins_again(*this);
   parameters_ = initial_parameters(world().settings().table);
   const auto newest = load_newest_checkpoint(files_, kCheckpointFolder);
   if (is_dead()) return;
@@ -91,6 +92,7 @@ void WorkerProcess::on_met(const Reply& all) {
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     if (!ranks[rank].is_new && (!donor || ranks[rank].step > ranks[*donor].step)) donor = rank;
   }
+  if (!donor) world().checks().may_begin_again();
   if (!donor) return ask_to_begin_again("finds no rank that has lived on");
   std::set<int> takers;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {

@@ -115,6 +115,7 @@ void World::bury() {
 
 void World::run_finished(const Process& coordinator, int exit_code) {
   if (coordinator.job().run != runs_) return;
+  if (exit_code != 0) checks_.may_begin_again();  // its coordinator has given up: too many tries without progress
   if (exit_code != 0) return run_is_over(fmt::format("it ended with exit code {}", exit_code));
   check(checks_.steps() == total_steps_, "the run ended after {} of {} steps", checks_.steps(), total_steps_);
   is_done_ = true;

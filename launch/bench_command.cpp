@@ -40,6 +40,7 @@ RunRequest bench_request(const BenchCommand& command, const std::string& program
   if (command.options.bench == "guards") {
     keys.push_back("replacements=3");
     keys.push_back("replica_check_every=100");
+    keys.push_back("progress_s=86400");  // no lines of the loop between those of the bench
     if (overrides_key(command, "checkpoint_dir")) keys.push_back("checkpoint_every=50");
   }
   if (!command.exchange.empty()) keys.push_back("exchange=" + command.exchange);

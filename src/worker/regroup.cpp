@@ -207,7 +207,8 @@ Result<> Regrouper::take(Participant& participant, const std::vector<MeetingRank
   }
   done.reset();
   TUTTI_TRY(state);
-  participant.go_on();  // a generation that began on the way here has ended its waits, too
+  // A generation that began on the way here has ended its waits, too.
+  TUTTI_TRY(participant.go_on(clock_.now() + kStartTimeouts * timeout()));
   return participant.take_state(std::move(*state), succession_of(ranks));
 }
 

@@ -69,7 +69,8 @@ std::string check_host(std::string_view value) {
 using C = RunConfig;
 constexpr auto kKeys = std::to_array<ConfigKey>({
     {"program", "the training program and its arguments", &C::program},
-    {"workers", "worker processes; 0: one for each agent", &C::workers, 0, kManyProcesses},
+    {"workers", "worker processes; 0: one for each agent; \"2:8\": from 2 to 8, as there is room", ConfigKey::Workers{},
+     0, kManyProcesses},
     {"shards", "parameter servers; -1: one for each host if the exchange is ps or shm+ps", &C::shards, -1,
      kManyProcesses},
     {"placement", "of shards: colocated (on hosts with workers), spread (on all) or dedicated (apart from workers)",
@@ -88,6 +89,7 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"replacements",
      "tries, without a step of progress between them, to replace a lost process; 0: a loss ends the run",
      &C::replacements, 0, 1000},
+    {"restarts", "how often `tutti run` starts a run again that lost its agents", &C::restarts, 0, 1000},
     {"bucket_bytes_max", "gradients that travel together", &C::bucket_bytes_max, 1, kLargestBlock},
     {"bucket_bytes_first", "the same for the first and the last bucket", &C::bucket_bytes_first, 1, kLargestBlock},
     {"chunk_bytes", "unit of wire, sum and placement on servers", &C::chunk_bytes, 64, kLargestBlock},
@@ -143,6 +145,7 @@ ConfigValue parse_config_value(const ConfigKey& key, std::string_view text) {
       return std::string(text);
     }
     ConfigValue operator()(int C::*) const { return number_or_text<std::int64_t>(text); }
+    ConfigValue operator()(ConfigKey::Workers) const { return number_or_text<std::int64_t>(text); }
     ConfigValue operator()(std::uint64_t C::*) const { return number_or_text<std::int64_t>(text); }
     ConfigValue operator()(double C::*) const { return number_or_text<double>(text); }
     ConfigValue operator()(std::string C::*) const { return std::string(text); }

@@ -122,7 +122,9 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
 
 CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failure& why, TimePoint now) {
   now_ = now;
-  Roster::Entry& entry = roster_.at(who);
+  Roster::Entry* const found = roster_.find(who);
+  if (!found) return {};  // of a world that was larger
+  Roster::Entry& entry = *found;
   if (std::exchange(entry.connected, false) && !entry.left) {
     Cause cause;
     cause.how = Cause::How::kLost;
@@ -142,6 +144,7 @@ CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
   judge();
   evict_the_late();
   start_the_due();
+  change_the_world();
   settle();
   return std::exchange(actions_, {});
 }
@@ -156,6 +159,7 @@ std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
   consider(store_.next_deadline());
   for (const auto& [member, loss] : losses_) consider(loss.due);
   for (const PlannedStart& planned : starts_) consider(planned.due);
+  if (phase_ == Phase::kRunning) consider(next_change());
   if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
   if (phase_ == Phase::kRunning) consider(liveness_.next_look());
   if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);

@@ -64,6 +64,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
   liveness_.forget(who);
   last_loss_ = cause;
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
+  if (!pause && shrink(cause)) return;
   if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
   roster_.vacate(who, generation_ + 1);
   store_.forget(who);
@@ -140,9 +141,11 @@ void CoordinatorFsm::evict_all() {
 }
 
 void CoordinatorFsm::begin_again() {
-  const std::vector<MemberId> members = roster_.members_but_agents();
-  if (!std::ranges::all_of(members, [this](const MemberId& member) { return roster_.at(member).exited; })) return;
+  const auto has_exited = [this](const MemberId& member) { return roster_.at(member).exited; };
+  if (!std::ranges::all_of(roster_.members_but_agents(), has_exited)) return;
   restarting_ = false;
+  enter_next_world();
+  const std::vector<MemberId> members = roster_.members_but_agents();
   ++generation_;
   gathers_ = GatherTable(options_.workers, options_.replacements > 0);
   goodbyes_ = GatherTable(options_.workers);

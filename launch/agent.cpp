@@ -10,6 +10,7 @@
 #include <span>
 
 #include "common/assert.h"
+#include "common/pulse.h"
 #include "common/stop_signals.h"
 #include "launch/executable.h"
 #include "launch/next_world.h"
@@ -21,6 +22,7 @@ constexpr int kInterruptedExit = 128 + SIGINT;
 constexpr int kPreemptedExit = 75;
 constexpr int kCannotStart = 127;                  // as a shell says it
 constexpr auto kGrace = std::chrono::seconds(20);  // Slurm waits for 30 by default
+constexpr int kLostTimeouts = 10;                  // without an answer, the coordinator is lost
 constexpr auto kLauncherCheck = std::chrono::milliseconds(250);
 
 Duration seconds(double count) {
@@ -41,11 +43,13 @@ Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log)
       signals_(context_, SIGINT, SIGTERM, SIGUSR1),
       launcher_check_(context_),
       grace_(context_),
+      heartbeat_(context_),
       recording_(site_.card.recordings(), site_.index, site_.share.host, log_),
-      supervisor_(context_, guard, [this](const ChildExit& exit) {
-        link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error,
-                            recording_.ended(exit.member, exit.wait_status, exit.step));
-      }) {
+      supervisor_(context_, guard, seconds(site_.config.timeout_s) / kHeartbeatsInTimeout,
+                  [this](const ChildExit& exit) {
+                    link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error,
+                                        recording_.ended(exit.member, exit.wait_status, exit.step));
+                  }) {
   if (!is_ignored(SIGHUP)) signals_.add(SIGHUP);  // under nohup it stays ignored
 }
 
@@ -57,6 +61,7 @@ Result<int> Agent::run() {
   TUTTI_TRY(keep_memory());
   TUTTI_TRY(join());
   start_children();
+  beat();
   context_.run();
   return *exit_code_;
 }
@@ -80,6 +85,7 @@ Result<> Agent::join() {
   callbacks.on_evict = [this](const MemberId& member) {
     boost::asio::post(context_, [this, member] { supervisor_.kill(member); });
   };
+  callbacks.on_lease = [this](TimePoint sent) { boost::asio::post(context_, [this, sent] { extend_lease(sent); }); };
   callbacks.on_stop = [this] { boost::asio::post(context_, [this] { stop_for_another_world(); }); };
   callbacks.on_assign = [this](const std::string& share) {
     boost::asio::post(context_, [this, share] { enter_world(share); });
@@ -236,6 +242,35 @@ void Agent::give_grace() {
     log_.warning("the workers did not stop in time");
     end(kPreemptedExit);
   });
+}
+
+void Agent::beat() {
+  const TimePoint now = SteadyClock().now();
+  link_->heartbeat(now, supervisor_.look(now));
+  check_lease(now);
+  heartbeat_.expires_after(seconds(site_.config.timeout_s) / kHeartbeatsInTimeout);
+  heartbeat_.async_wait([this](boost::system::error_code error) {
+    if (!error) beat();
+  });
+}
+
+void Agent::extend_lease(TimePoint sent) {
+  lease_end_ = sent + seconds(site_.config.timeout_s);
+  supervisor_.set_lease(*lease_end_);
+  if (std::exchange(told_of_silence_, false)) log_.warning("the coordinator answers again");
+}
+
+// From the lease's end on the coordinator may give the children's places away, so that they begin no step; but it may
+// be cut off from everybody, and then the run goes on when it is back.
+void Agent::check_lease(TimePoint now) {
+  if (!lease_end_ || now <= *lease_end_ || exit_code_) return;
+  if (!std::exchange(told_of_silence_, true)) {
+    log_.warning("the coordinator has not answered for {} s: no step begins here until it does",
+                 site_.config.timeout_s);
+  }
+  if (now - *lease_end_ < (kLostTimeouts - 1) * seconds(site_.config.timeout_s)) return;
+  log_.error("the coordinator is gone: it has not answered for {} s", kLostTimeouts * site_.config.timeout_s);
+  end(exit_code(Errc::kUnavailable));
 }
 
 // A death signal would come from the launcher's thread, not from the launcher, and mpirun may fork from a thread that

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One agent for the length of a run: joins the coordinator, starts its share of shards and workers, reports how they
 // end, ends them when the coordinator, a signal or the launcher's death says so. What was lost it starts again, or
-// ends, when the coordinator tells it to, and never by itself. Thread safety: the main thread, since children die with
+// ends, when the coordinator tells it to, and never by itself. Its heartbeats say how the children are, and the answers
+// are their lease to begin steps. Thread safety: the main thread, since children die with
 // the thread that started them; what the link calls back on the loop is posted to the agent's own io_context.
 #pragma once
 
@@ -73,6 +74,10 @@ class Agent {
 
   void watch_signals();
   void watch_launcher();
+  /// Tells the coordinator, again and again, how the children are; its answers are their lease.
+  void beat();
+  void extend_lease(TimePoint sent);
+  void check_lease(TimePoint now);
   void on_signal(int signal);
   void on_second_signal(int signal);
   void give_grace();
@@ -85,10 +90,13 @@ class Agent {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer launcher_check_;
   boost::asio::steady_timer grace_;
+  boost::asio::steady_timer heartbeat_;
   AgentRecording recording_;
   Supervisor supervisor_;
   std::unique_ptr<SegmentKeeper> keeper_;  // the first agent's of a host
   std::unique_ptr<AgentLink> link_;
+  std::optional<TimePoint> lease_end_;
+  bool told_of_silence_ = false;
   int world_ = 0;                 // counts them
   bool is_stopping_ = false;      // the children of this world
   std::optional<int> exit_code_;  // set: the run is ending

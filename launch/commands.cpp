@@ -196,7 +196,7 @@ int execute(const ServerCommand&, const Environment& environment) {
   EventTee events;
   if (recorder) events.add(*recorder);
   const SteadyClock clock;
-  const auto code = ps::serve(*bootstrap, fd, clock, events, log);
+  const auto code = ps::serve(*bootstrap, fd, clock, events, log, page ? &*page : nullptr);
   return code ? *code : complain(code.error());
 }
 

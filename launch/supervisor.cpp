@@ -31,10 +31,16 @@ struct Supervisor::Child {
   StatusPage status;
   ChildProcess process;
   ChildOutput output;
+  ChildWatch watch;
 };
 
-Supervisor::Supervisor(boost::asio::io_context& context, OrphanGuard& guard, OnExit on_exit)
-    : context_(context), guard_(guard), on_exit_(std::move(on_exit)), exits_(context, SIGCHLD), patience_(context) {
+Supervisor::Supervisor(boost::asio::io_context& context, OrphanGuard& guard, Duration period, OnExit on_exit)
+    : context_(context),
+      guard_(guard),
+      period_(period),
+      on_exit_(std::move(on_exit)),
+      exits_(context, SIGCHLD),
+      patience_(context) {
   watch_exits();
 }
 
@@ -60,7 +66,9 @@ Result<> Supervisor::start(ChildPlan plan) {
   if (!process) return process.error();
 
   ChildOutput output(context_, process->take_stdout(), process->take_stderr(), std::move(*log), plan.forward_output);
-  children_.push_back({plan.member, std::move(line->ours), std::move(*status), std::move(*process), std::move(output)});
+  if (lease_end_) status->set_lease(*lease_end_);
+  children_.push_back({plan.member, std::move(line->ours), std::move(*status), std::move(*process), std::move(output),
+                       ChildWatch(period_)});
   return {};
 }
 
@@ -102,6 +110,17 @@ bool Supervisor::ask_to_stop() noexcept {
     heard = heard || child.status.listening();
   }
   return heard;
+}
+
+std::vector<ChildBeat> Supervisor::look(TimePoint now) {
+  std::vector<ChildBeat> beats;
+  for (Child& child : children_) beats.push_back(child.watch.look(child.member, child.status, now));
+  return beats;
+}
+
+void Supervisor::set_lease(TimePoint end) noexcept {
+  lease_end_ = end;
+  for (Child& child : children_) child.status.set_lease(end);
 }
 
 void Supervisor::stop(std::function<void()> all_gone) {

@@ -8,12 +8,15 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <list>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "common/bootstrap.h"
 #include "common/control/coordinator_fsm.h"
 #include "launch/child_output.h"
 #include "launch/child_process.h"
+#include "launch/child_watch.h"
 #include "launch/orphan_guard.h"
 
 namespace tutti::launch {
@@ -36,12 +39,17 @@ struct ChildExit {
 class Supervisor {
  public:
   using OnExit = std::function<void(const ChildExit&)>;
-  Supervisor(boost::asio::io_context& context, OrphanGuard& guard, OnExit on_exit);
+  /// `period`: how often look() is called.
+  Supervisor(boost::asio::io_context& context, OrphanGuard& guard, Duration period, OnExit on_exit);
   ~Supervisor();
 
   Result<> start(ChildPlan plan);
   /// Asks the children to stop after their step; false where none of them would hear it.
   bool ask_to_stop() noexcept;
+  /// How each child is.
+  std::vector<ChildBeat> look(TimePoint now);
+  /// The children, and those that are started later, begin no step after `end`.
+  void set_lease(TimePoint end) noexcept;
   /// Asks the children to end (TERM), ends those that have not 0.3 s later (KILL), and calls `all_gone` once every one
   /// was reaped and its output taken. Exits from here on are not reported: they are our doing.
   void stop(std::function<void()> all_gone);
@@ -59,10 +67,12 @@ class Supervisor {
 
   boost::asio::io_context& context_;
   OrphanGuard& guard_;
+  const Duration period_;
   const OnExit on_exit_;
   boost::asio::signal_set exits_;
   boost::asio::steady_timer patience_;
   std::list<Child> children_;
+  std::optional<TimePoint> lease_end_;
   std::function<void()> all_gone_;  // set: stopping
 };
 

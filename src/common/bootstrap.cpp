@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::uint64_t kBootstrapBytesMax = 1 << 20;
 constexpr std::size_t kPageBytes = 4096;
+constexpr int kActivityBits = 8;
 const std::string kDescriptor = "the descriptor from the agent";
 
 template <class T>
@@ -127,6 +128,46 @@ void StatusPage::set_listening() noexcept {
 }
 bool StatusPage::listening() const noexcept {
   return load(kListening) != 0;
+}
+
+void StatusPage::beat() noexcept {
+  store(kBeats, load(kBeats) + 1);
+}
+std::uint64_t StatusPage::beats() const noexcept {
+  return load(kBeats);
+}
+
+void StatusPage::set_activity(Activity activity, std::uint64_t changes) noexcept {
+  store(kActivity, changes << kActivityBits | static_cast<std::uint64_t>(activity));
+}
+Activity StatusPage::activity() const noexcept {
+  const std::uint64_t word = load(kActivity) % (1 << kActivityBits);
+  return word > static_cast<std::uint64_t>(last_enumerator(Activity())) ? Activity::kStarting
+                                                                        : static_cast<Activity>(word);
+}
+std::uint64_t StatusPage::activity_changes() const noexcept {
+  return load(kActivity) >> kActivityBits;
+}
+
+void StatusPage::set_waited(Duration waited) noexcept {
+  store(kWaited, static_cast<std::uint64_t>(waited.count()));
+}
+Duration StatusPage::waited() const noexcept {
+  return Duration(static_cast<std::int64_t>(load(kWaited)));
+}
+
+void StatusPage::set_lease(TimePoint end) noexcept {
+  store(kLease, static_cast<std::uint64_t>(end.time_since_epoch().count()));
+}
+bool StatusPage::lease_ended(TimePoint now) const noexcept {
+  const std::uint64_t end = load(kLease);
+  return end != 0 && now.time_since_epoch().count() > static_cast<std::int64_t>(end);
+}
+
+Result<StatusPage> StatusPage::share() const {
+  const int copy = ::fcntl(fd(), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return fail_errno("no descriptor for the status page", errno);
+  return open(copy);
 }
 
 }  // namespace tutti

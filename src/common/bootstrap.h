@@ -2,7 +2,7 @@
 // What an agent tells a child at its start, through an inherited descriptor (its number is in TUTTI_FD): who it is,
 // where the coordinator is, the secret, the run's configuration. The descriptor then stays open: its end of file tells
 // the child that its agent is gone. A second descriptor (TUTTI_STATUS_FD) is a page of memory that outlives the child:
-// the step it was at, and what its agent wishes of it.
+// the step it was at, its signs of life, and what its agent wishes of it.
 // Thread safety: functions without state; each word of a StatusPage is written by one thread and read by any.
 #pragma once
 
@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "common/activity.h"
+#include "common/clock.h"
 #include "common/config.h"
 #include "common/net/connection.h"
 #include "common/recording.h"
@@ -76,9 +78,30 @@ class StatusPage {
   void set_listening() noexcept;
   bool listening() const noexcept;
 
+  // --- signs of life (common/pulse.h)
+  /// The child's loop thread, again and again: a process that is stopped does not.
+  void beat() noexcept;
+  /// 0: none yet.
+  std::uint64_t beats() const noexcept;
+  /// What the child's training thread is at. `changes` tells one wait from the next.
+  void set_activity(Activity activity, std::uint64_t changes) noexcept;
+  Activity activity() const noexcept;
+  std::uint64_t activity_changes() const noexcept;
+  /// How long the child has waited for the others, in all its exchanges.
+  void set_waited(Duration waited) noexcept;
+  Duration waited() const noexcept;
+
+  /// The agent's: the child starts no step after `end`, by the host's monotonic clock, which both read.
+  void set_lease(TimePoint end) noexcept;
+  /// No agent has ever set one: there is no end.
+  bool lease_ended(TimePoint now) const noexcept;
+
+  /// The same page once more, for somebody who outlives this.
+  Result<StatusPage> share() const;
+
  private:
   explicit StatusPage(SharedMemory memory) : memory_(std::move(memory)) {}
-  enum Word { kStep, kWish, kListening };
+  enum Word { kStep, kWish, kListening, kBeats, kActivity, kWaited, kLease };
   std::uint64_t load(Word word) const noexcept;
   void store(Word word, std::uint64_t value) noexcept;
 

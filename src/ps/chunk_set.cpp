@@ -40,6 +40,22 @@ void copy(const Chunk& chunk, const std::byte* from, const std::vector<std::byte
   }
 }
 
+/// One contribution is its own sum and its own average.
+void combine(const Chunk& chunk, const std::vector<const std::byte*>& from, const std::vector<std::byte*>& into,
+             const SumTools& tools) {
+  if (from.size() == 1) return copy(chunk, from.front(), into, tools);
+  sum(chunk, from, into, tools);
+}
+
+void write_down(const Chunk& chunk, const std::vector<const std::byte*>& from, const std::vector<std::byte*>& into,
+                const SumTools& tools, SumJournal& journal, std::uint64_t stamp) {
+  std::byte* const scratch = journal.journal->scratch(journal.shard).data();
+  combine(chunk, from, {scratch}, tools);
+  journal.journal->mark_summed(chunk.index, stamp);
+  copy(chunk, scratch, into, tools);
+  journal.journal->mark_copied(chunk.index, stamp);
+}
+
 }  // namespace
 
 PushKind ChunkSet::judge(int rank, const Round& round) const {
@@ -62,33 +78,38 @@ void ChunkSet::add(int rank, const Round& round, Contribution contribution, int 
   --missing_;
 }
 
-bool ChunkSet::needs_spare(const Chunk& chunk) const {
+bool ChunkSet::needs_spare() const {
   TUTTI_ASSERT(complete(), "only a complete set is looked at");
-  return chunk.reduction == Reduction::kBroadcast && contributions_.front().in_place != nullptr &&
-         std::any_of(contributions_.begin(), contributions_.end(),
-                     [](const Contribution& rank) { return rank.in_place == nullptr; });
+  return std::ranges::any_of(contributions_, [](const Contribution& rank) { return rank.in_place == nullptr; }) &&
+         std::ranges::all_of(contributions_, [](const Contribution& rank) { return rank.received == nullptr; });
 }
 
-// Inputs are overwritten by the result, block by block: a shard that dies in the middle of a sum leaves buckets that
-// hold some of each. What was received is lost with it; only the ranks whose buckets lie elsewhere still have their
-// input. So a set with a bucket in place is repaired by computing its gradients again, not by pushing again.
-SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& tools) {
+// Without a journal inputs are overwritten by the result, block by block: a shard that dies in the middle of a sum
+// leaves buckets that hold some of each.
+SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal) {
   TUTTI_ASSERT(complete(), "only a complete set is summed");
-  Buffer result = std::move(spare);
   std::vector<const std::byte*> from;
   std::vector<std::byte*> into;
   for (const Contribution& rank : contributions_) {
     from.push_back(place_of(rank));
     if (rank.in_place) into.push_back(rank.in_place.get());
   }
-  const auto received = std::find_if(contributions_.begin(), contributions_.end(),
-                                     [](const Contribution& rank) { return rank.received != nullptr; });
-  if (received != contributions_.end()) result = std::move(received->received);
+  const auto known = std::ranges::find_if(contributions_, &Contribution::is_result);
+  if (known != contributions_.end()) from = {place_of(*known)};
+  if (chunk.reduction == Reduction::kBroadcast) from.resize(1);
+
+  const bool is_written_down = journal.journal && !into.empty();
+  const auto received =
+      std::ranges::find_if(contributions_, [](const Contribution& rank) { return rank.received != nullptr; });
+  // A buffer that the bytes come from is where they stay.
+  const auto reused = known != contributions_.end() && known->received ? known : received;
+  Buffer result = reused == contributions_.end() ? std::move(spare) : std::move(reused->received);
   if (result) into.push_back(result.get());
-  if (chunk.reduction == Reduction::kBroadcast) {
-    copy(chunk, from.front(), into, tools);
-  } else if (contributions_.size() > 1) {  // one contribution is its own sum and its own average
-    sum(chunk, from, into, tools);
+
+  if (is_written_down) {
+    write_down(chunk, from, into, tools, journal, stamp_of(journal.generation, *collecting_));
+  } else {
+    combine(chunk, from, into, tools);
   }
   contributions_.clear();
   completed_ = std::exchange(collecting_, std::nullopt);

@@ -12,6 +12,7 @@
 
 #include "common/copy_meter.h"
 #include "ps/buffer_pool.h"
+#include "ps/chunk_journal.h"
 #include "ps/chunk_plan.h"
 #include "ps/messages.h"
 #include "ps/sum_threads.h"
@@ -30,6 +31,14 @@ enum class PushKind {
 struct Contribution {
   Buffer received;
   std::shared_ptr<std::byte> in_place;  ///< the chunk in the rank's bucket
+  bool is_result = false;               ///< not the rank's input: the result, from a generation before
+};
+
+/// Where sums into buckets are written down first; null: they are made where they go.
+struct SumJournal {
+  std::optional<ChunkJournal> journal;
+  int shard = 0;
+  std::uint32_t generation = 1;
 };
 
 /// What a sum needs besides its numbers; null: sums on the calling thread, nothing is counted.
@@ -44,17 +53,20 @@ class ChunkSet {
   /// The set takes the verified bytes. REQUIRES: judge() says kNew.
   void add(int rank, const Round& round, Contribution contribution, int world_size);
   bool complete() const noexcept { return collecting_ && missing_ == 0; }
-  /// Whether reduce() needs a buffer of its own: a broadcast whose bytes lie in rank 0's bucket, to ranks elsewhere.
-  bool needs_spare(const Chunk& chunk) const;
-  /// Writes the result to every bucket that lies here, gives the contributions back and waits for the next round.
-  /// Returns the memory from which the result is sent to the other ranks: the first buffer that was received, or
-  /// `spare`; null where every rank's bucket lies here. A bucket would not do, since its rank goes on with it as soon
-  /// as it has its result. REQUIRES: complete().
-  SharedBuffer reduce(const Chunk& chunk, Buffer spare, const SumTools& tools);
+  /// Whether reduce() needs a buffer of its own: what is sent to ranks elsewhere lies in a bucket here.
+  bool needs_spare() const;
+  /// Writes the result to every bucket that lies here, gives the contributions back and waits for the next round. The
+  /// result is the sum (a broadcast: rank 0's bytes), or what a contribution says is the result.
+  /// Returns the memory from which the result is sent to the other ranks: a buffer that was received, or `spare`; null
+  /// where every rank's bucket lies here. A bucket would not do, since its rank goes on with it as soon as it has its
+  /// result. REQUIRES: complete().
+  SharedBuffer reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal);
 
   /// The round being collected; none between two rounds.
   const std::optional<Round>& collecting() const noexcept { return collecting_; }
   bool has(int rank) const { return collecting_ && arrived_[static_cast<std::size_t>(rank)]; }
+  /// REQUIRES: has(rank).
+  bool has_result(int rank) const { return contributions_[static_cast<std::size_t>(rank)].is_result; }
 
  private:
   std::optional<Round> collecting_;

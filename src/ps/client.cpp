@@ -14,16 +14,9 @@ namespace tutti::ps {
 
 Result<std::unique_ptr<Client>> Client::connect(Loop& loop, Options options, const Clock& clock, EventSink& events,
                                                 Deadline deadline) {
-  const auto shards = static_cast<int>(options.shards.size());
-  const int connections = shards * options.connections;
-  std::unique_ptr<Client> client(new Client(loop, std::move(options), clock, events));
-  ClientSession& session = *client->session_;
-  TUTTI_TRY(session.pending().begin(ClientSession::kConnecting, connections));
-  loop.run([&] { session.connect(loop.context(), deadline - clock.now()); });
-  const auto connected = session.pending().wait(ClientSession::kConnecting, deadline);
-  if (!connected) return connected.error();
-  if (!*connected)
-    return fail(Errc::kTimeout, fmt::format("not all of the {} shards could be reached in time", shards));
+  auto client = std::make_unique<Client>(loop, std::move(options), clock, events);
+  const Options& with = client->options_;
+  TUTTI_TRY(client->reconnect(with.credentials.self.generation, with.shards, deadline));
   return client;
 }
 
@@ -32,37 +25,71 @@ Client::Client(Loop& loop, Options options, const Clock& clock, EventSink& event
       options_(std::move(options)),
       clock_(clock),
       events_(events),
-      session_(std::make_shared<ClientSession>(options_, clock, events)) {}
+      generation_(options_.credentials.self.generation) {}
 
 Client::~Client() {
+  if (!session_) return;
   loop_.run([this] { return session_->shut(); }).wait();
   loop_.run([this] { session_.reset(); });
+}
+
+Result<> Client::reconnect(std::uint32_t generation, const std::vector<Endpoint>& shards, Deadline deadline) {
+  if (session_) loop_.run([this] { return session_->shut(); }).wait();
+  TUTTI_TRY(pending_.resume());
+  generation_ = generation;
+  const auto connections = static_cast<int>(shards.size()) * options_.connections;
+  loop_.run([&] {
+    const auto before = session_ ? session_->objects() : std::vector<ClientSession::Object>();
+    pending_.begin_anew(ClientSession::kConnecting, connections + static_cast<int>(before.size()));
+    session_ =
+        std::make_shared<ClientSession>(loop_.context(), options_, shards, generation, pending_, clock_, events_);
+    for (const ClientSession::Object& object : before) session_->open(object);
+    session_->connect(deadline - clock_.now());
+  });
+  TUTTI_TRY(await_shards(deadline));
+  return loop_.run([this] { return session_->go_on(); });
+}
+
+Result<> Client::await_shards(Deadline deadline) {
+  const auto connected = pending_.wait(ClientSession::kConnecting, deadline);
+  if (!connected) return connected.error();
+  if (*connected) return {};
+  return fail(Errc::kTimeout, "not all of the shards could be reached in time");
+}
+
+ObjectTable Client::table_of(std::uint32_t object, std::uint32_t number, std::span<const BucketSpec> specs) const {
+  return {object,
+          number,
+          options_.world_size,
+          static_cast<std::int32_t>(options_.shards.size()),
+          aligned_chunk_bytes(options_.chunk_bytes),
+          {specs.begin(), specs.end()},
+          options_.connections};
 }
 
 Result<HostBuckets> Client::place(std::uint32_t object, std::uint32_t number, std::span<const BucketSpec> buckets,
                                   Deadline deadline) {
   if (options_.placement.keeper.empty()) return HostBuckets();
-  auto placed = host_buckets(options_.placement, object, number, buckets, clock_, deadline);
-  if (placed) placed_[object] = *placed;
-  return placed;
+  const ObjectTable table = table_of(object, number, buckets);
+  TUTTI_TRY(check(table));
+  auto placed = host_places(options_.placement, table, clock_, deadline);
+  if (!placed) return std::move(placed).error();
+  placed_[object] = *placed;
+  return placed->buckets;
 }
 
 bool Client::is_placed(const Buckets& buckets) const {
   const auto found = placed_.find(buckets.object);
   return found != placed_.end() &&
-         std::equal(found->second.begin(), found->second.end(), buckets.memory.begin(), buckets.memory.end(),
+         std::equal(found->second.buckets.begin(), found->second.buckets.end(), buckets.memory.begin(),
+                    buckets.memory.end(),
                     [](const std::shared_ptr<std::byte>& place, const std::byte* at) { return place.get() == at; });
 }
 
 Result<> Client::open(Buckets buckets, Deadline deadline) {
-  OpenRequest request{{}, is_placed(buckets) ? options_.placement : Placement{}};
-  request.table = {buckets.object,
-                   buckets.number,
-                   options_.world_size,
-                   static_cast<std::int32_t>(options_.shards.size()),
-                   aligned_chunk_bytes(options_.chunk_bytes),
-                   std::move(buckets.specs),
-                   options_.connections};
+  const bool is_shared = is_placed(buckets);
+  const OpenRequest request{table_of(buckets.object, buckets.number, buckets.specs),
+                            is_shared ? options_.placement : Placement{}};
   TUTTI_TRY(check(request.table));
   TUTTI_TRY(check(request.placement));
   const std::uint32_t object = request.table.object;
@@ -71,24 +98,23 @@ Result<> Client::open(Buckets buckets, Deadline deadline) {
                 fmt::format("object {} has {} buckets: too many for one table", object, request.table.buckets.size()));
   }
   close(object);
-  TUTTI_TRY(session_->pending().begin(object));
-  loop_.post([session = session_, request = std::move(request), memory = std::move(buckets.memory)]() mutable {
-    session->open(std::move(request), std::move(memory));
-  });
+  TUTTI_TRY(pending_.begin(object));
+  ClientSession::Object opened{request, std::move(buckets.memory), {}, {}};
+  if (is_shared) opened.journal = placed_.at(object).journal;
+  loop_.post([session = session_, opened = std::move(opened)]() mutable { session->open(std::move(opened)); });
   return await(object, object, deadline);
 }
 
 Result<> Client::start(std::uint32_t object, const Round& round, std::uint32_t bucket) {
-  TUTTI_TRY(session_->pending().begin(object));
-  TUTTI_TRY(session_->pending().begin(ClientSession::key_of(object, bucket)));
-  const PeerIdentity& self = options_.credentials.self;
-  events_.record({clock_.now(), EventKind::kBucketReady, self.rank, self.generation, round.step, object, bucket, 0});
+  TUTTI_TRY(pending_.begin_both(object, ClientSession::key_of(object, bucket)));
+  const int rank = options_.credentials.self.rank;
+  events_.record({clock_.now(), EventKind::kBucketReady, rank, generation_, round.step, object, bucket, 0});
   loop_.post([session = session_, object, round, bucket] { session->start(object, round, bucket); });
   return {};
 }
 
 Result<> Client::poll() const {
-  return session_->pending().poll();
+  return pending_.poll();
 }
 
 Result<> Client::wait(std::uint32_t object, std::uint32_t bucket, Deadline deadline) {
@@ -96,32 +122,33 @@ Result<> Client::wait(std::uint32_t object, std::uint32_t bucket, Deadline deadl
 }
 
 Result<> Client::finish(std::uint32_t object, Deadline deadline) {
-  return await(object, object, deadline);
+  TUTTI_TRY(await(object, object, deadline));
+  loop_.post([session = session_, object] { session->end_round(object); });
+  return {};
 }
 
 // The shard is asked who is missing while a quarter of the time is left, so that the message of a timeout can name the
 // guilty rank without waiting beyond the deadline.
 Result<> Client::await(Pending::Key key, std::uint32_t object, Deadline deadline) {
-  Pending& pending = session_->pending();
   const Duration left = deadline - clock_.now();
-  auto done = pending.wait(key, deadline - left / 4);
+  auto done = pending_.wait(key, deadline - left / 4);
   if (done.has_value() && !*done) {
     loop_.post([session = session_, object] { session->ask(object); });
-    done = pending.wait(key, deadline);
+    done = pending_.wait(key, deadline);
   }
   if (!done) return done.error();
   if (*done) return {};
-  const Failure late = fail(Errc::kTimeout, "the parameter server did not answer in time: " + pending.note(object));
-  pending.fail(late);
+  const Failure late = fail(Errc::kTimeout, "the parameter server did not answer in time: " + pending_.note(object));
+  pending_.fail(late);
   return late;
 }
 
 void Client::close(std::uint32_t object) {
-  loop_.run([&] { return session_->close(object); }).wait();
+  if (session_) loop_.run([&] { return session_->close(object); }).wait();
 }
 
 void Client::abort(const Failure& cause) noexcept {
-  session_->pending().fail(cause);
+  pending_.fail(cause);
 }
 
 }  // namespace tutti::ps

@@ -35,6 +35,9 @@ class Client {
     int connections = 1;                   ///< to each shard; equal on all ranks
     Placement placement{};                 ///< of this rank among those of its host; no keeper: nothing is shared
     CopyMeter* meter = nullptr;            ///< outlives the client
+    /// Ranks and shards may be lost and replaced: a connection that is lost is made again, and reconnect() goes on with
+    /// what was started. With it goes placement.keeps_journal.
+    bool outlives_losses = false;
   };
   /// The buckets of one object. Equal on all ranks but for `memory`.
   struct Buckets {
@@ -44,10 +47,19 @@ class Client {
     std::vector<std::byte*> memory;  ///< of each; stays until close() or the next open()
   };
 
-  /// Connects to every shard. `loop`, `clock` and `events` outlive the client; `events` is called on the loop and on
-  /// the thread that starts buckets. Errors: kUnavailable, kAuthentication, kTimeout, naming the shard.
+  /// Not connected yet. `loop`, `clock` and `events` outlive the client; `events` is called on the loop and on the
+  /// thread that starts buckets.
+  Client(Loop& loop, Options options, const Clock& clock, EventSink& events);
+  /// Connects to the shards of the options, in the generation of their credentials.
   static Result<std::unique_ptr<Client>> connect(Loop& loop, Options options, const Clock& clock, EventSink& events,
                                                  Deadline deadline);
+  /// Connects to every shard. In a new generation it does so again: objects that are open are opened at the shards as
+  /// they are now, and what was started goes on. Errors: kUnavailable, kAuthentication, kTimeout, naming the shard;
+  /// kSuperseded, after which another call goes on from there.
+  Result<> reconnect(std::uint32_t generation, const std::vector<Endpoint>& shards, Deadline deadline);
+  bool is_connected() const noexcept { return session_ != nullptr; }
+  /// After an abort() with kSuperseded: waits go on, in the generation that was. Errors: the failure that is final.
+  Result<> resume() { return pending_.resume(); }
   /// Closes every connection at once.
   ~Client();
 
@@ -66,7 +78,8 @@ class Client {
   /// Waits until the bucket, which was started, holds its result. Errors: those of finish().
   Result<> wait(std::uint32_t object, std::uint32_t bucket, Deadline deadline);
   /// Waits until every bucket of `object` that was started holds its result. kTimeout names the shard, the bucket and
-  /// the ranks that have not pushed; kPeerLost the shard. Every failure is final: no later wait succeeds.
+  /// the ranks that have not pushed; kPeerLost the shard. Every failure but kSuperseded is final: no later wait
+  /// succeeds.
   Result<> finish(std::uint32_t object, Deadline deadline);
   /// The object's memory is not touched any more, neither here nor, unless an exchange on it has failed, by a shard
   /// that shares it. (What a shard was told to sum before the failure, it may still write.)
@@ -75,16 +88,19 @@ class Client {
   void abort(const Failure& cause) noexcept;
 
  private:
-  Client(Loop& loop, Options options, const Clock& clock, EventSink& events);
   bool is_placed(const Buckets& buckets) const;
+  ObjectTable table_of(std::uint32_t object, std::uint32_t number, std::span<const BucketSpec> specs) const;
+  Result<> await_shards(Deadline deadline);
   Result<> await(Pending::Key key, std::uint32_t object, Deadline deadline);
 
   Loop& loop_;
   const Options options_;
   const Clock& clock_;
   EventSink& events_;
-  std::map<std::uint32_t, HostBuckets> placed_;  // by object: what place() said last
-  std::shared_ptr<ClientSession> session_;       // lives on the loop
+  std::map<std::uint32_t, HostPlaces> placed_;  // by object: what place() said last
+  Pending pending_;
+  std::uint32_t generation_;
+  std::shared_ptr<ClientSession> session_;  // lives on the loop; null until there was a connection
 };
 
 }  // namespace tutti::ps

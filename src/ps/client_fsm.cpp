@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "common/assert.h"
@@ -11,12 +12,12 @@
 namespace tutti::ps {
 
 ClientFsm::ClientFsm(ObjectTable table, std::vector<std::byte*> memory, int rank, std::uint32_t generation,
-                     bool is_shared)
+                     ClientWays ways)
     : table_(std::move(table)),
       memory_(std::move(memory)),
       rank_(rank),
       generation_(generation),
-      is_shared_(is_shared),
+      ways_(ways),
       plan_(table_.buckets, table_.chunk_bytes),
       map_(plan_, table_.shards, table_.connections),
       shards_(static_cast<std::size_t>(table_.shards)),
@@ -24,6 +25,7 @@ ClientFsm::ClientFsm(ObjectTable table, std::vector<std::byte*> memory, int rank
       left_(table_.buckets.size(), 0) {
   TUTTI_ASSERT(memory_.size() == table_.buckets.size(), "every bucket has its memory");
   for (Shard& shard : shards_) shard.lanes.resize(static_cast<std::size_t>(table_.connections));
+  standing_.chunks.resize(plan_.chunks().size(), ChunkState::kIdle);
 }
 
 Result<> ClientFsm::opened(int shard, const Opened& answer) {
@@ -32,7 +34,7 @@ Result<> ClientFsm::opened(int shard, const Opened& answer) {
   if (answer.window_chunks < 1) {
     return fail(Errc::kProtocol, fmt::format("shard {} grants {} chunks", shard, answer.window_chunks));
   }
-  if (answer.in_place && !is_shared_) {
+  if (answer.in_place && !ways_.is_shared) {
     return fail(Errc::kProtocol, fmt::format("shard {} says that it reads memory which is not shared", shard));
   }
   Shard& from = shards_.at(static_cast<std::size_t>(shard));
@@ -55,24 +57,38 @@ Result<ClientStep> ClientFsm::start(const Round& round, std::uint32_t bucket) {
   TUTTI_ASSERT(is_open(), "a bucket starts after the open");
   if (bucket >= left_.size())
     return fail(Errc::kUsage, fmt::format("bucket {} of {} was started", bucket, left_.size()));
-  if (!begun_ || round > round_) {
+  if (!standing_.round || round > *standing_.round) {
     if (!finished()) {
       return fail(Errc::kUsage,
-                  fmt::format("{} was started before {} was finished", describe(round), describe(round_)));
+                  fmt::format("{} was started before {} was finished", describe(round), describe(this->round())));
     }
-    begun_ = true;
-    round_ = round;
-    next_bucket_ = 0;
+    begin_round(round);
   }
-  if (round < round_ || bucket < next_bucket_) {
+  if (round < *standing_.round || bucket < standing_.next_bucket) {
     return fail(Errc::kUsage,
                 fmt::format("bucket {} of {} was started again or out of order", bucket, describe(round)));
   }
-  next_bucket_ = bucket + 1;
+  standing_.next_bucket = bucket + 1;
 
   ClientStep step;
+  if (plan_.of_bucket(bucket).empty()) step.bucket_done = bucket;
+  for (const Chunk& chunk : plan_.of_bucket(bucket)) standing_.chunks[chunk.index] = ChunkState::kInput;
+  queue(bucket, step);
+  return step;
+}
+
+void ClientFsm::begin_round(const Round& round) {
+  standing_.round = round;
+  standing_.next_bucket = 0;
+  std::ranges::fill(standing_.chunks, ChunkState::kIdle);
+}
+
+void ClientFsm::end_round() {
+  if (finished()) std::ranges::fill(standing_.chunks, ChunkState::kIdle);
+}
+
+void ClientFsm::queue(std::uint32_t bucket, ClientStep& step) {
   const auto chunks = plan_.of_bucket(bucket);
-  if (chunks.empty()) step.bucket_done = bucket;
   left_[bucket] = chunks.size();
   awaited_ += chunks.size();
   for (const Chunk& chunk : chunks) {
@@ -80,22 +96,58 @@ Result<ClientStep> ClientFsm::start(const Round& round, std::uint32_t bucket) {
     lane(shard, connection).queued.push_back(chunk.index);
     push_queued(shard, connection, step.pushes);
   }
+}
+
+std::vector<std::uint32_t> ClientFsm::started() const {
+  std::vector<std::uint32_t> buckets;
+  for (std::uint32_t bucket = 0; bucket < standing_.next_bucket; ++bucket) {
+    const auto chunks = plan_.of_bucket(bucket);
+    if (!chunks.empty() && standing_.chunks[chunks.front().index] != ChunkState::kIdle) buckets.push_back(bucket);
+  }
+  return buckets;
+}
+
+// Results that this rank has are pushed, and answered, too: no rank is done with a round before everybody has pushed
+// all of it to the shards as they are now.
+ClientStep ClientFsm::go_on() {
+  TUTTI_ASSERT(is_open() && finished(), "a machine goes on after its open, once");
+  ClientStep step;
+  for (const std::uint32_t bucket : started()) queue(bucket, step);
   return step;
 }
 
-Result<std::span<std::byte>> ClientFsm::place(int shard, const FrameHeader& result) const {
+std::vector<ClientPush> ClientFsm::push_again(int shard, int connection) const {
+  std::vector<ClientPush> pushes;
+  for (const Chunk& chunk : plan_.chunks()) {
+    const bool is_due =
+        pushed_[chunk.index] && map_.shard_of(chunk) == shard && map_.connection_of(chunk) == connection;
+    if (is_due) pushes.push_back(make_push(shard, connection, chunk));
+  }
+  return pushes;
+}
+
+Result<std::span<std::byte>> ClientFsm::place(int shard, const FrameHeader& result) {
   TUTTI_TRY(check_awaited(shard, result));
-  return std::span(memory_of(chunk(result.chunk)), result.payload_bytes);
+  const Chunk& awaited = chunk(result.chunk);
+  if (!ways_.keeps_inputs) return std::span(memory_of(awaited), result.payload_bytes);
+  std::unique_ptr<std::byte[]>& aside = lane_of(shard, awaited).aside;
+  if (!aside) aside = std::make_unique_for_overwrite<std::byte[]>(plan_.largest_bytes());
+  return std::span(aside.get(), result.payload_bytes);
 }
 
 Result<ClientStep> ClientFsm::result(int shard, const FrameHeader& result) {
   TUTTI_TRY(check_awaited(shard, result));
+  const Chunk& awaited = chunk(result.chunk);
+  Lane& from = lane_of(shard, awaited);
+  if (ways_.keeps_inputs && gets_bytes(shard, awaited))
+    std::memcpy(memory_of(awaited), from.aside.get(), awaited.bytes);
+  standing_.chunks[result.chunk] = ChunkState::kResult;
   pushed_[result.chunk] = false;
   --awaited_;
-  const int connection = map_.connection_of(chunk(result.chunk));
-  --lane(shard, connection).in_flight;
+  const int connection = map_.connection_of(awaited);
+  --from.in_flight;
   ClientStep step;
-  const std::uint32_t bucket = chunk(result.chunk).bucket;
+  const std::uint32_t bucket = awaited.bucket;
   if (--left_[bucket] == 0) step.bucket_done = bucket;
   push_queued(shard, connection, step.pushes);
   return step;
@@ -111,9 +163,9 @@ Result<> ClientFsm::check_awaited(int shard, const FrameHeader& result) const {
     return refuse(fmt::format("of generation {}, this is {}", result.generation, generation_));
   if (result.sender != shard || map_.shard_of(chunk(result.chunk)) != shard)
     return refuse("it belongs to another shard");
-  if (round_of(result) != round_) return refuse("this is " + describe(round_));
+  if (round_of(result) != round()) return refuse("this is " + describe(round()));
   if (!pushed_[result.chunk]) return refuse("none is awaited");
-  const std::uint64_t expected = is_in_place(shard) ? 0 : chunk(result.chunk).bytes;
+  const std::uint64_t expected = gets_bytes(shard, chunk(result.chunk)) ? chunk(result.chunk).bytes : 0;
   if (result.payload_bytes != expected)
     return refuse(fmt::format("{} bytes, expected {}", result.payload_bytes, expected));
   return {};
@@ -131,11 +183,20 @@ void ClientFsm::push_queued(int shard, int connection, std::vector<ClientPush>& 
   }
 }
 
+bool ClientFsm::brings_bytes(int shard, const Chunk& chunk) const {
+  const bool has_some = chunk.reduction != Reduction::kBroadcast || rank_ == 0 || !gets_bytes(shard, chunk);
+  return has_some && !is_in_place(shard);
+}
+
+bool ClientFsm::gets_bytes(int shard, const Chunk& chunk) const {
+  return standing_.chunks[chunk.index] != ChunkState::kResult && !is_in_place(shard);
+}
+
 ClientPush ClientFsm::make_push(int shard, int connection, const Chunk& chunk) const {
-  const bool receives_only = chunk.reduction == Reduction::kBroadcast && rank_ != 0;
-  const std::uint64_t bytes = receives_only || is_in_place(shard) ? 0 : chunk.bytes;
+  const std::uint64_t bytes = brings_bytes(shard, chunk) ? chunk.bytes : 0;
   FrameHeader push = header(FrameType::kPush, chunk.index);
   push.payload_bytes = bytes;
+  if (standing_.chunks[chunk.index] == ChunkState::kResult) push.flags = kHasResult;
   return {shard, connection, push, {memory_of(chunk), bytes}};
 }
 
@@ -143,8 +204,8 @@ FrameHeader ClientFsm::header(FrameType type, std::uint32_t chunk) const {
   FrameHeader header;
   header.type = type;
   header.generation = generation_;
-  header.step = round_.step;
-  header.exchange = round_.exchange;
+  header.step = round().step;
+  header.exchange = round().exchange;
   header.object = table_.object;
   header.sender = static_cast<std::uint16_t>(rank_);
   header.chunk = chunk;

@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstring>
 #include <utility>
 
 #include "common/assert.h"
@@ -11,73 +14,176 @@
 
 namespace tutti::ps {
 
-ClientSession::ClientSession(const Client::Options& options, const Clock& clock, EventSink& events)
-    : credentials_(options.credentials), meter_(options.meter), clock_(clock), events_(events) {
+namespace {
+
+// Between two tries to reach a shard again.
+constexpr auto kPause = std::chrono::milliseconds(50);
+constexpr auto kPatience = std::chrono::seconds(2);
+
+bool may_pass(Errc code) {
+  return code == Errc::kUnavailable || code == Errc::kTimeout || code == Errc::kPeerLost;
+}
+
+Credentials at(Credentials credentials, std::uint32_t generation) {
+  credentials.self.generation = generation;
+  return credentials;
+}
+
+}  // namespace
+
+ClientSession::ClientSession(boost::asio::io_context& context, const Client::Options& options,
+                             const std::vector<Endpoint>& shards, std::uint32_t generation, Pending& pending,
+                             const Clock& clock, EventSink& events)
+    : context_(context),
+      credentials_(at(options.credentials, generation)),
+      outlives_losses_(options.outlives_losses),
+      meter_(options.meter),
+      clock_(clock),
+      events_(events),
+      pending_(pending) {
   const auto connections = static_cast<std::size_t>(options.connections);
-  for (const Endpoint& shard : options.shards) {
+  for (const Endpoint& shard : shards) {
     links_.push_back({shard, std::vector<std::shared_ptr<Connection>>(connections)});
   }
 }
 
-void ClientSession::connect(boost::asio::io_context& context, Duration timeout) {
-  const Deadline deadline = clock_.now() + timeout;
-  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) connect(context, shard, 0, deadline);
+// One after the other: by the first the shard knows that the rank has come again, and drops whatever it had of it.
+void ClientSession::connect(Duration timeout) {
+  patience_ = outlives_losses_ ? kPatience : timeout;
+  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) connect(shard, 0);
 }
 
-// One after the other: by the first the shard knows that the rank has come again, and drops whatever it had of it.
-void ClientSession::connect(boost::asio::io_context& context, int shard, std::uint8_t number, Deadline deadline) {
+void ClientSession::connect(int shard, std::uint8_t number) {
   Credentials credentials = credentials_;
   credentials.self.connection = number;
-  tutti::connect(
-      context, link(shard).endpoint, std::move(credentials), deadline - clock_.now(),
-      [self = shared_from_this(), &context, shard, number, deadline](Result<std::shared_ptr<Connection>> connected) {
-        const bool is_attached = self->attach(shard, number, std::move(connected));
-        const auto next = static_cast<std::uint8_t>(number + 1);
-        if (is_attached && next < self->link(shard).connections.size()) self->connect(context, shard, next, deadline);
-      });
+  tutti::connect(context_, link(shard).endpoint, std::move(credentials), patience_,
+                 [weak = weak_from_this(), shard, number](Result<std::shared_ptr<Connection>> connected) {
+                   if (const auto self = weak.lock()) self->on_connected(shard, number, std::move(connected));
+                 });
 }
 
-bool ClientSession::attach(int shard, std::uint8_t number, Result<std::shared_ptr<Connection>> connected) {
-  if (live_.is_ending()) return false;
+void ClientSession::on_connected(int shard, std::uint8_t number, Result<std::shared_ptr<Connection>> connected) {
+  if (live_.is_ending()) return;
   if (!connected) {
-    pending_.fail(std::move(connected).error().wrap(name_of_shard(shard) + " cannot be reached"));
-    return false;
+    if (outlives_losses_ && may_pass(connected.error().code)) return connect_later(shard, number);
+    return pending_.fail(std::move(connected).error().wrap(name_of_shard(shard) + " cannot be reached"));
   }
-  std::shared_ptr<Connection>& connection = link(shard).connections[number];
-  connection = std::move(*connected);
+  Link& to = link(shard);
+  to.connections[number] = std::move(*connected);
   live_.opened();
-  connection->measure(meter_);
-  connection->start(*this);
+  to.connections[number]->measure(meter_);
+  to.connections[number]->start(*this);
+  push_again(shard, number);
+  if (number < to.reached) return;
   pending_.end(kConnecting);
-  return true;
+  if (++to.reached < to.connections.size()) connect(shard, static_cast<std::uint8_t>(to.reached));
 }
 
-void ClientSession::open(OpenRequest request, std::vector<std::byte*> memory) {
-  const std::string control = encode(request);
-  const std::uint32_t object = request.table.object;
-  const bool is_shared = !request.placement.keeper.empty();
-  const auto placed = machines_.try_emplace(object, std::move(request.table), std::move(memory), credentials_.self.rank,
-                                            credentials_.self.generation, is_shared);
-  const FrameHeader header = placed.first->second.header(FrameType::kOpen, 0);
-  for (const Link& link : links_) {
-    if (const auto& first = link.connections.front()) first->send(header, control);
+// The shard, too, may be gone, or about to be: the tries end with this session, and every wait has its deadline.
+void ClientSession::connect_later(int shard, std::uint8_t number) {
+  const auto timer = std::make_shared<boost::asio::steady_timer>(context_, kPause);
+  timer->async_wait([weak = weak_from_this(), timer, shard, number](boost::system::error_code) {
+    const auto self = weak.lock();
+    if (self && !self->live_.is_ending()) self->connect(shard, number);
+  });
+}
+
+void ClientSession::push_again(int shard, std::uint8_t number) {
+  for (const auto& [object, opened] : opened_) {
+    if (number == 0 && !opened.machine.is_open()) send_table(opened, shard);
+    for (const ClientPush& push : opened.machine.push_again(shard, number)) send(push);
   }
+}
+
+void ClientSession::open(Object object) {
+  const std::uint32_t number = object.request.table.object;
+  const ClientWays ways{!object.request.placement.keeper.empty(), outlives_losses_};
+  ClientFsm machine(object.request.table, object.memory, credentials_.self.rank, credentials_.self.generation, ways);
+  const bool is_new = object.generation == 0;
+  if (!is_new) machine.take_over(object.standing);
+  const auto [placed, inserted] = opened_.try_emplace(number, std::move(object), std::move(machine), is_new);
+  TUTTI_ASSERT(inserted, "an object is closed before it is opened again");
+  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) send_table(placed->second, shard);
+}
+
+void ClientSession::send_table(const OpenObject& opened, int shard) {
+  const auto& first = link(shard).connections.front();
+  if (first) first->send(opened.machine.header(FrameType::kOpen, 0), encode(opened.object.request));
+}
+
+Result<> ClientSession::go_on() {
+  for (auto& [number, opened] : opened_) {
+    if (!opened.goes_on) TUTTI_TRY(go_on(number, opened));
+  }
+  return {};
+}
+
+// Buckets that were done are waited for once more: until everybody has pushed them to the shards as they are now.
+Result<> ClientSession::go_on(std::uint32_t object, OpenObject& opened) {
+  look_up_results(opened);
+  for (const std::uint32_t bucket : opened.machine.started()) {
+    const Pending::Key key = key_of(object, bucket);
+    if (!pending_.is_under_way(key)) TUTTI_TRY(pending_.begin_both(object, key));
+  }
+  opened.goes_on = true;
+  carry_out(opened.machine, opened.machine.go_on());
+  return {};
+}
+
+// Every shard has taken up this generation, or is a new one: what the older ones did in the buckets, they have done.
+void ClientSession::look_up_results(OpenObject& opened) const {
+  const Object& before = opened.object;
+  ClientFsm& machine = opened.machine;
+  if (!before.journal) return;
+  const std::uint64_t stamp = stamp_of(before.generation, machine.round());
+  for (std::uint32_t c = 0; c < machine.chunk_count(); ++c) {
+    const int shard = machine.shard_of(c);
+    const bool is_input = machine.standing().chunks[c] == ChunkState::kInput;
+    if (!is_input || !before.in_place[static_cast<std::size_t>(shard)]) continue;
+    const ChunkJournal::Found found = before.journal->look_up(c, stamp);
+    if (found == ChunkJournal::Found::kInput) continue;
+    const Chunk& chunk = machine.chunk(c);
+    std::byte* const place = before.memory[chunk.bucket] + chunk.offset_bytes;
+    if (found == ChunkJournal::Found::kInScratch)
+      std::memcpy(place, before.journal->scratch(shard).data(), chunk.bytes);
+    machine.found_result(c);
+  }
+}
+
+std::vector<ClientSession::Object> ClientSession::objects() const {
+  std::vector<Object> objects;
+  for (const auto& [number, opened] : opened_) {
+    Object& object = objects.emplace_back(opened.object);
+    if (!opened.goes_on) continue;
+    object.standing = opened.machine.standing();
+    object.generation = credentials_.self.generation;
+    object.in_place.clear();
+    for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard)
+      object.in_place.push_back(opened.machine.is_in_place(shard));
+  }
+  return objects;
 }
 
 void ClientSession::start(std::uint32_t object, const Round& round, std::uint32_t bucket) {
   ClientFsm* started = machine(object);
-  if (pending_.poll().has_error() || started == nullptr) return;
+  const Result<> failed = pending_.poll();
+  // What was started before the end of a generation was heard of is started in the next one.
+  if (started == nullptr || (!failed && failed.error().code != Errc::kSuperseded)) return;
   auto step = started->start(round, bucket);
   if (!step) return pending_.fail(step.error());
   carry_out(*started, *step);
 }
 
+void ClientSession::end_round(std::uint32_t object) {
+  if (ClientFsm* ended = machine(object)) ended->end_round();
+}
+
 // A result that has come says that its input was read to the end. Where one is missing, a connection may be reading
 // from the bucket or writing to it until it has closed.
 std::shared_future<void> ClientSession::close(std::uint32_t object) {
-  const auto found = machines_.find(object);
-  const bool is_idle = found == machines_.end() || found->second.finished();
-  if (found != machines_.end()) machines_.erase(found);
+  const auto found = opened_.find(object);
+  const bool is_idle = found == opened_.end() || found->second.machine.finished();
+  if (found != opened_.end()) opened_.erase(found);
   if (!is_idle) {
     pending_.fail(fail(Errc::kCancelled, fmt::format("object {} was closed before its exchange was done", object)));
     return shut();
@@ -98,7 +204,7 @@ std::shared_future<void> ClientSession::shut() {
 
 Result<std::span<std::byte>> ClientSession::payload_place(Connection& from, const FrameHeader& header,
                                                           std::span<const std::byte>) {
-  const ClientFsm* receiver = machine(header.object);
+  ClientFsm* receiver = machine(header.object);
   if (header.type != FrameType::kResult || header.flags != 0 || receiver == nullptr) {
     return fail(Errc::kProtocol, "a payload was sent that no client expects");
   }
@@ -121,7 +227,7 @@ Result<> ClientSession::on_opened(int shard, std::uint32_t object, std::span<con
   if (opening == nullptr || opening->is_open()) return {};
   auto opened = opening->opened(shard, *answer);
   if (!opened) pending_.fail(std::move(opened).error().wrap(name_of_shard(shard) + " refused"));
-  if (opening->is_open()) pending_.end(object);
+  if (opening->is_open()) pending_.end(find(object)->goes_on ? Pending::Key{object} : kConnecting);
   return {};
 }
 
@@ -187,16 +293,24 @@ Result<> ClientSession::on_answer(int shard, const FrameHeader& header, std::spa
 
 void ClientSession::on_closed(Connection& connection, const Failure& why) {
   const int shard = shard_of(connection);
-  if (!live_.is_ending()) pending_.fail(Failure(why).wrap(describe_loss(shard)));
-  for (auto& of_shard : link(shard).connections) {
-    if (of_shard.get() == &connection) of_shard.reset();
+  if (!live_.is_ending() && !outlives_losses_) pending_.fail(Failure(why).wrap(describe_loss(shard)));
+  auto& connections = link(shard).connections;
+  for (std::size_t number = 0; number < connections.size(); ++number) {
+    if (connections[number].get() != &connection) continue;
+    connections[number].reset();
+    if (outlives_losses_ && !live_.is_ending()) connect_later(shard, static_cast<std::uint8_t>(number));
   }
   live_.closed();
 }
 
+ClientSession::OpenObject* ClientSession::find(std::uint32_t object) {
+  const auto found = opened_.find(object);
+  return found == opened_.end() ? nullptr : &found->second;
+}
+
 ClientFsm* ClientSession::machine(std::uint32_t object) {
-  const auto found = machines_.find(object);
-  return found == machines_.end() ? nullptr : &found->second;
+  OpenObject* opened = find(object);
+  return opened == nullptr ? nullptr : &opened->machine;
 }
 
 int ClientSession::shard_of(const Connection& connection) const {
@@ -214,9 +328,9 @@ std::string ClientSession::name_of_shard(int shard) {
 
 std::string ClientSession::describe_loss(int shard) {
   const std::string name = name_of_shard(shard);
-  for (const auto& [object, machine] : machines_) {
-    if (const auto wait = machine.waits_for(shard)) {
-      return fmt::format("{} was lost at {}, bucket {}", name, describe(machine.round()), wait->bucket);
+  for (const auto& [object, opened] : opened_) {
+    if (const auto wait = opened.machine.waits_for(shard)) {
+      return fmt::format("{} was lost at {}, bucket {}", name, describe(opened.machine.round()), wait->bucket);
     }
   }
   return name + " was lost";

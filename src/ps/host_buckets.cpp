@@ -9,6 +9,7 @@
 #include "common/crc32c.h"
 #include "common/host_layout.h"
 #include "common/host_memory.h"
+#include "ps/chunk_plan.h"
 
 namespace tutti::ps {
 
@@ -35,19 +36,26 @@ Result<> check(const Placement& placement) {
   return {};
 }
 
-// The segment's marks are not used: frames order what ranks and shards do (messages.h).
-Result<HostBuckets> host_buckets(const Placement& placement, std::uint32_t object, std::uint32_t number,
-                                 std::span<const BucketSpec> buckets, const Clock& clock, Deadline deadline) {
-  const HostLayout layout(buckets, static_cast<std::uint32_t>(placement.local_size));
-  const SegmentRequest request{object, number, hash_of(buckets), {layout.ranks(), 0, 0, layout.data_bytes()}};
-  auto obtained = obtain_segment(placement.keeper, request, clock, deadline);
+// Frames order what ranks and shards do (messages.h); the segment's marks are the journal's.
+Result<HostPlaces> host_places(const Placement& placement, const ObjectTable& table, const Clock& clock,
+                               Deadline deadline) {
+  const HostLayout layout(table.buckets, static_cast<std::uint32_t>(placement.local_size));
+  ChunkJournal::Layout journal;
+  if (placement.keeps_journal) {
+    const ChunkPlan plan(table.buckets, table.chunk_bytes);
+    journal = {layout.data_bytes(), plan.chunks().size(), table.chunk_bytes, table.shards};
+  }
+  const SegmentShape shape{layout.ranks(), 0, journal.blocks(), layout.data_bytes() + journal.data_bytes()};
+  auto obtained =
+      obtain_segment(placement.keeper, {table.object, table.number, hash_of(table.buckets), shape}, clock, deadline);
   if (!obtained) return std::move(obtained).error();
   const auto segment = std::make_shared<Segment>(std::move(*obtained));
-  HostBuckets places;
-  for (std::uint32_t bucket = 0; bucket < buckets.size(); ++bucket) {
+  HostPlaces places;
+  for (std::uint32_t bucket = 0; bucket < table.buckets.size(); ++bucket) {
     const std::uint64_t offset = layout.offset(static_cast<std::uint32_t>(placement.local_rank), bucket);
-    places.emplace_back(segment, segment->data().data() + offset);
+    places.buckets.emplace_back(segment, segment->data().data() + offset);
   }
+  if (placement.keeps_journal) places.journal.emplace(segment, journal);
   return places;
 }
 

@@ -5,14 +5,13 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "common/clock.h"
-#include "common/dtype.h"
 #include "common/result.h"
+#include "ps/chunk_journal.h"
 #include "ps/messages.h"
 
 namespace tutti::ps {
@@ -23,9 +22,14 @@ using HostBuckets = std::vector<std::shared_ptr<std::byte>>;
 /// Refuses what no rank can mean, before a size is computed from it.
 Result<> check(const Placement& placement);
 
-/// The buckets of the rank at `placement`; they hold zeros when nobody has asked for them before. Waits for the keeper.
-/// REQUIRES: check(placement) holds. Errors: those of obtain_segment().
-Result<HostBuckets> host_buckets(const Placement& placement, std::uint32_t object, std::uint32_t number,
-                                 std::span<const BucketSpec> buckets, const Clock& clock, Deadline deadline);
+struct HostPlaces {
+  HostBuckets buckets;
+  std::optional<ChunkJournal> journal;  ///< of the host's shards, where one is kept
+};
+
+/// The buckets of the rank at `placement`, for the exchange of `table`; they hold zeros when nobody has asked for them
+/// before. Waits for the keeper. REQUIRES: check() holds for both. Errors: those of obtain_segment().
+Result<HostPlaces> host_places(const Placement& placement, const ObjectTable& table, const Clock& clock,
+                               Deadline deadline);
 
 }  // namespace tutti::ps

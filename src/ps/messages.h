@@ -27,6 +27,9 @@ namespace tutti::ps {
 
 /// A flag of kPush and kResult: instead of bytes, who has not pushed the chunk yet?
 inline constexpr std::uint16_t kQuestion = 1;
+/// A flag of kPush: the rank has the chunk's result already, from a generation before, and pushes that. The others get
+/// it instead of a sum; the rank itself is answered without a payload once everybody has pushed.
+inline constexpr std::uint16_t kHasResult = 2;
 
 inline constexpr std::uint32_t kObjectsMax = 1024;
 inline constexpr std::uint64_t kChunksMax = 1u << 20;
@@ -67,10 +70,11 @@ struct Placement {
   std::string keeper;  ///< who hands that memory out; empty: they lie in memory of the rank's own
   std::int32_t local_rank = 0;
   std::int32_t local_size = 1;
+  bool keeps_journal = false;  ///< sums leave behind what they have done (chunk_journal.h)
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(keeper, local_rank, local_size);
+    archive(keeper, local_rank, local_size, keeps_journal);
   }
   bool operator==(const Placement&) const = default;
 };

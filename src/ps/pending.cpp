@@ -15,6 +15,26 @@ Result<> Pending::begin(Key key, int count) {
   return {};
 }
 
+Result<> Pending::begin_both(Key key, Key other) {
+  const std::lock_guard lock(mutex_);
+  if (failure_) return *failure_;
+  for (const Key one : {key, other}) {
+    if (counts_[one]++ == 0) notes_.erase(one);
+  }
+  return {};
+}
+
+void Pending::begin_anew(Key key, int count) {
+  const std::lock_guard lock(mutex_);
+  counts_[key] = count;
+}
+
+bool Pending::is_under_way(Key key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = counts_.find(key);
+  return found != counts_.end() && found->second > 0;
+}
+
 void Pending::end(Key key) {
   const std::lock_guard lock(mutex_);
   TUTTI_ASSERT(counts_[key] > 0, "what ends was begun");
@@ -23,8 +43,15 @@ void Pending::end(Key key) {
 
 void Pending::fail(const Failure& why) noexcept {
   const std::lock_guard lock(mutex_);
-  if (!failure_) failure_ = why;
+  if (!failure_ || failure_->code == Errc::kSuperseded) failure_ = why;
   changed_.notify_all();
+}
+
+Result<> Pending::resume() {
+  const std::lock_guard lock(mutex_);
+  if (failure_ && failure_->code != Errc::kSuperseded) return *failure_;
+  failure_.reset();
+  return {};
 }
 
 Result<bool> Pending::wait(Key key, Deadline deadline) {

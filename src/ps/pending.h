@@ -22,10 +22,17 @@ class Pending {
 
   /// `count` more things are under way. Fails, and counts nothing, once there was a failure.
   Result<> begin(Key key, int count = 1);
+  /// One more of both.
+  Result<> begin_both(Key key, Key other);
+  /// Whatever was under way, from here on these are.
+  void begin_anew(Key key, int count);
+  bool is_under_way(Key key) const;
   /// One of them is done. REQUIRES: it was begun.
   void end(Key key);
-  /// Ends every wait, now and later. The first failure stays.
+  /// Ends every wait, now and later. The first failure stays, but for a kSuperseded, which gives way to any other.
   void fail(const Failure& why) noexcept;
+  /// Takes a kSuperseded back: what was under way still is. Another failure is returned, and stays.
+  Result<> resume();
 
   /// True when nothing of `key` is under way, false when the deadline passed before.
   Result<bool> wait(Key key, Deadline deadline);

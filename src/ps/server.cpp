@@ -15,6 +15,10 @@ namespace tutti::ps {
 namespace {
 // The keeper of this host has made the memory already when a rank says that its buckets lie there.
 constexpr auto kShareTimeout = std::chrono::seconds(2);
+
+bool is_push(const FrameHeader& header) {
+  return header.type == FrameType::kPush && (header.flags == 0 || header.flags == kHasResult);
+}
 }  // namespace
 
 /// What of a server lives on the loop.
@@ -29,6 +33,7 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
         clock_(clock),
         events_(events),
         log_(std::move(log)),
+        generation_(shard_.generation),
         ranks_(static_cast<std::size_t>(shard_.world_size)) {}
 
   Result<Endpoint> listen(boost::asio::io_context& context, const Options& options);
@@ -49,6 +54,8 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
   using Rank = std::vector<Lane>;
 
   void accept(std::shared_ptr<Connection> connection);
+  void leave_generation(std::uint32_t next);
+  void begin_generation();
   void start(std::shared_ptr<Connection> connection);
   Rank& rank_of(const Connection& connection) { return ranks_[static_cast<std::size_t>(connection.peer().rank)]; }
   Lane& lane_of(const Connection& connection) { return rank_of(connection)[connection.peer().connection]; }
@@ -68,6 +75,8 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
   const Clock& clock_;
   EventSink& events_;
   const Logger log_;
+  std::uint32_t
+      generation_;  // the newest that a rank came from; the machine follows when nobody of an older one is left
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<Rank> ranks_;
   LiveConnections live_;
@@ -87,11 +96,12 @@ void Server::Session::accept(std::shared_ptr<Connection> connection) {
   const PeerIdentity& peer = connection->peer();
   const bool is_rank = peer.role == Role::kWorker && peer.rank >= 0 && peer.rank < shard_.world_size &&
                        peer.connection < kConnectionsMax;
-  if (live_.is_ending() || !is_rank || peer.generation != shard_.generation) {
+  if (live_.is_ending() || !is_rank || peer.generation < generation_) {
     log_.warning("refused {}: rank {} of generation {} is none of the {} ranks of generation {}",
-                 connection->peer_address(), peer.rank, peer.generation, shard_.world_size, shard_.generation);
+                 connection->peer_address(), peer.rank, peer.generation, shard_.world_size, generation_);
     return;
   }
+  if (peer.generation > generation_) leave_generation(peer.generation);
   Rank& rank = rank_of(*connection);
   rank.resize(std::max<std::size_t>(rank.size(), peer.connection + 1));
   // The rank has come again: its old connections are dead, whether this side has noticed or not. A rank opens its first
@@ -103,8 +113,35 @@ void Server::Session::accept(std::shared_ptr<Connection> connection) {
     if (is_replaced) lane.next.reset();
   }
   Lane& lane = lane_of(*connection);
-  if (!lane.connection) return start(std::move(connection));
+  const bool may_start = !lane.connection && machine_.generation() == generation_;
+  if (may_start) return start(std::move(connection));
   lane.next = std::move(connection);
+  begin_generation();
+}
+
+// Ranks come from a later generation once all who live on have met in it: nobody waits for what the older one would
+// have brought.
+void Server::Session::leave_generation(std::uint32_t next) {
+  generation_ = next;
+  for (Rank& rank : ranks_) {
+    for (Lane& lane : rank) {
+      if (lane.connection) lane.connection->close(true);
+      lane.next.reset();
+    }
+  }
+}
+
+// When the last connection of older generations has closed, and with it its hold on the machine's memory.
+void Server::Session::begin_generation() {
+  const auto is_open = [](const Lane& lane) { return lane.connection != nullptr; };
+  const auto has_open = [&](const Rank& rank) { return std::ranges::any_of(rank, is_open); };
+  if (machine_.generation() == generation_ || std::ranges::any_of(ranks_, has_open)) return;
+  machine_.begin_generation(generation_);
+  for (Rank& rank : ranks_) {
+    for (Lane& lane : rank) {
+      if (lane.next) start(std::exchange(lane.next, nullptr));
+    }
+  }
 }
 
 void Server::Session::start(std::shared_ptr<Connection> connection) {
@@ -117,7 +154,7 @@ void Server::Session::start(std::shared_ptr<Connection> connection) {
 
 Result<std::span<std::byte>> Server::Session::payload_place(Connection& from, const FrameHeader& header,
                                                             std::span<const std::byte>) {
-  if (header.type != FrameType::kPush || header.flags != 0) {
+  if (!is_push(header)) {
     return fail(Errc::kProtocol, "a payload was sent that no shard expects");
   }
   return machine_.place(from.peer().rank, header, from.peer().connection);
@@ -126,7 +163,7 @@ Result<std::span<std::byte>> Server::Session::payload_place(Connection& from, co
 Result<> Server::Session::on_frame(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
                                    std::span<std::byte> payload) {
   if (header.type == FrameType::kOpen) return open(from, header, control);
-  if (header.type == FrameType::kPush && header.flags == 0) return push(from, header, !payload.empty());
+  if (is_push(header)) return push(from, header, !payload.empty());
   if (header.type == FrameType::kPush && header.flags == kQuestion) return answer(from, header);
   return fail(Errc::kProtocol, "a frame was sent that no shard expects");
 }
@@ -161,13 +198,12 @@ Result<Opened> Server::Session::open(int rank, const FrameHeader& header, const 
 bool Server::Session::share(int rank, const OpenRequest& request) {
   const auto& [table, placement] = request;
   if (keeper_.empty() || placement.keeper != keeper_) return false;
-  auto buckets =
-      host_buckets(placement, table.object, table.number, table.buckets, clock_, clock_.now() + kShareTimeout);
-  if (!buckets) {
-    log_.warning("the buckets of rank {} cannot be shared: {}", rank, buckets.error().text());
+  auto places = host_places(placement, table, clock_, clock_.now() + kShareTimeout);
+  if (!places) {
+    log_.warning("the buckets of rank {} cannot be shared: {}", rank, places.error().text());
     return false;
   }
-  machine_.share(rank, table.object, std::move(*buckets));
+  machine_.share(rank, table.object, std::move(*places));
   return true;
 }
 
@@ -219,7 +255,10 @@ void Server::Session::on_closed(Connection& connection, const Failure& why) {
   Lane& lane = lane_of(connection);
   if (!live_.is_ending()) log_.warning("rank {} at {}: {}", number, connection.peer_address(), why.text());
   lane.connection.reset();
-  if (lane.next && !live_.is_ending()) start(std::exchange(lane.next, nullptr));
+  if (!live_.is_ending()) {
+    begin_generation();
+    if (lane.next && !lane.connection && machine_.generation() == generation_) start(std::exchange(lane.next, nullptr));
+  }
   live_.closed();
 }
 
@@ -244,7 +283,7 @@ std::size_t Server::Session::buffer_bytes() const {
 }
 
 void Server::Session::record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes) {
-  events_.record({clock_.now(), kind, rank, shard_.generation, header.step, header.object, header.chunk, bytes});
+  events_.record({clock_.now(), kind, rank, machine_.generation(), header.step, header.object, header.chunk, bytes});
 }
 
 Result<std::unique_ptr<Server>> Server::start(Loop& loop, Options options, const Clock& clock, EventSink& events,

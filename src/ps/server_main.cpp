@@ -15,6 +15,7 @@
 
 #include "common/control/member.h"
 #include "common/net/loop.h"
+#include "common/pulse.h"
 #include "ps/server.h"
 #include "ps/sum_threads.h"
 
@@ -90,7 +91,8 @@ std::string shard_key(int index) {
   return fmt::format("shard/{}", index);
 }
 
-Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, EventSink& events, Logger log) {
+Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, EventSink& events, Logger log,
+                  const StatusPage* page) {
   if (bootstrap.rank >= bootstrap.config.shards) {
     return fail(Errc::kConfig,
                 fmt::format("shard {} was started in a run of {} shards", bootstrap.rank, bootstrap.config.shards));
@@ -101,7 +103,13 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
   auto member = Member::join(
       loop, {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size, timeout}, log);
   if (!member) return member.error();
+  const auto pulse = page != nullptr ? start_pulse(loop, *page, timeout, log) : nullptr;
   (*member)->record_to(events);
+  // What a shard asks for belongs to no generation.
+  (*member)->on_superseded([&member] {
+    (*member)->regroup();
+    return Result<>();
+  });
   (*member)->on_abort([&](const Failure& cause) {
     events.record({clock.now(), EventKind::kRunEnded, bootstrap.rank, bootstrap.generation, 0, 0, 0, 0});
     run_end.set(cause);

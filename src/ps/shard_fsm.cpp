@@ -5,7 +5,15 @@
 
 #include <utility>
 
+#include "common/assert.h"
+
 namespace tutti::ps {
+
+void ShardFsm::begin_generation(std::uint32_t generation) {
+  TUTTI_ASSERT(generation > generation_, "generations ascend");
+  generation_ = generation;
+  objects_.clear();
+}
 
 Result<Opened> ShardFsm::open(int rank, const FrameHeader& header, const ObjectTable& table) {
   TUTTI_TRY(check_sender(rank, header));
@@ -16,8 +24,8 @@ Result<Opened> ShardFsm::open(int rank, const FrameHeader& header, const ObjectT
   return Opened{table.number, options_.window_chunks, 0, {}, false};
 }
 
-void ShardFsm::share(int rank, std::uint32_t object, HostBuckets buckets) {
-  objects_.at(object).share(rank, std::move(buckets));
+void ShardFsm::share(int rank, std::uint32_t object, HostPlaces places) {
+  objects_.at(object).share(rank, std::move(places));
 }
 
 Result<std::span<std::byte>> ShardFsm::place(int rank, const FrameHeader& push, int connection) {
@@ -52,9 +60,9 @@ Result<> ShardFsm::check_sender(int rank, const FrameHeader& header) const {
     return fail(Errc::kProtocol, fmt::format("rank {} sent a frame of rank {} in a world of {}", rank, header.sender,
                                              options_.world_size));
   }
-  if (header.generation != options_.generation) {
+  if (header.generation != generation_) {
     return fail(Errc::kProtocol, fmt::format("rank {} sent a frame of generation {}, this is generation {}", rank,
-                                             header.generation, options_.generation));
+                                             header.generation, generation_));
   }
   return {};
 }
@@ -82,7 +90,7 @@ Result<> ShardFsm::agree(int rank, const ObjectTable& table) {
     }
     objects_.erase(found);
   }
-  objects_.try_emplace(table.object, table, options_.index, options_.generation, options_.window_chunks, tools_);
+  objects_.try_emplace(table.object, table, options_.index, generation_, options_.window_chunks, tools_);
   return {};
 }
 

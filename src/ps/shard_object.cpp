@@ -32,6 +32,7 @@ ShardObject::ShardObject(ObjectTable table, int shard, std::uint32_t generation,
       tools_(tools),
       plan_(table_.buckets, table_.chunk_bytes),
       map_(plan_, table_.shards, table_.connections),
+      journal_{std::nullopt, shard, generation},
       pool_(plan_.largest_bytes(), buffer_limit(table_, window_)),
       sets_(plan_.chunks().size()),
       members_(static_cast<std::size_t>(table_.world_size)) {
@@ -41,6 +42,11 @@ ShardObject::ShardObject(ObjectTable table, int shard, std::uint32_t generation,
 void ShardObject::opened_by(int rank) {
   member(rank).opened = true;
   member(rank).buckets.clear();
+}
+
+void ShardObject::share(int rank, HostPlaces places) {
+  member(rank).buckets = std::move(places.buckets);
+  if (places.journal) journal_.journal = std::move(places.journal);  // all ranks of a host have the same one
 }
 
 void ShardObject::lost(int rank, int connection) {
@@ -59,7 +65,7 @@ Result<std::span<std::byte>> ShardObject::place(int rank, int connection, const 
     if (!buffer) return refuse_to_grow(rank);
   }
   std::byte* place = buffer.get();
-  from.receiving = Receiving{push.chunk, round_of(push), std::move(buffer)};
+  from.receiving = Receiving{push.chunk, round_of(push), std::move(buffer), (push.flags & kHasResult) != 0};
   return std::span(place, push.payload_bytes);
 }
 
@@ -104,7 +110,8 @@ Result<> ShardObject::check_chunk(int rank, int connection, const FrameHeader& p
 Result<> ShardObject::check_length(int rank, const FrameHeader& push) const {
   const Chunk& chunk = plan_.chunks()[push.chunk];
   const bool only_receives = chunk.reduction == Reduction::kBroadcast && rank != 0;
-  const std::uint64_t expected = only_receives || is_in_place(rank) ? 0 : chunk.bytes;
+  const bool brings_bytes = !only_receives || (push.flags & kHasResult) != 0;
+  const std::uint64_t expected = brings_bytes && !is_in_place(rank) ? chunk.bytes : 0;
   if (push.payload_bytes != expected) {
     return refuse(rank,
                   fmt::format("pushed {} bytes for chunk {}, expected {}", push.payload_bytes, push.chunk, expected));
@@ -127,10 +134,10 @@ Result<PushKind> ShardObject::admit(int rank, std::uint32_t chunk, const Round& 
 }
 
 Contribution ShardObject::contribution(int rank, Receiving push) const {
-  if (!is_in_place(rank)) return {std::move(push.bytes), nullptr};
+  if (!is_in_place(rank)) return {std::move(push.bytes), nullptr, push.is_result};
   const Chunk& chunk = plan_.chunks()[push.chunk];
   const std::shared_ptr<std::byte>& bucket = member(rank).buckets[chunk.bucket];
-  return {Buffer(), {bucket, bucket.get() + chunk.offset_bytes}};
+  return {Buffer(), {bucket, bucket.get() + chunk.offset_bytes}, push.is_result};
 }
 
 Result<ShardStep> ShardObject::add(int rank, Receiving push) {
@@ -150,34 +157,31 @@ Result<ShardStep> ShardObject::complete(int last, std::uint32_t number) {
   const Chunk& chunk = plan_.chunks()[number];
   ChunkSet& set = sets_[number];
   Buffer spare;
-  if (set.needs_spare(chunk) && !(spare = pool_.take())) return refuse_to_grow(last);
+  if (set.needs_spare() && !(spare = pool_.take())) return refuse_to_grow(last);
   const Round round = *set.collecting();
-  const SharedBuffer result = set.reduce(chunk, std::move(spare), tools_);
+  std::vector<bool> has_it;
+  for (int rank = 0; rank < table_.world_size; ++rank) has_it.push_back(is_in_place(rank) || set.has_result(rank));
+  const SharedBuffer result = set.reduce(chunk, std::move(spare), tools_, journal_);
   --sets_collecting_;
   ShardStep step{true, chunk.bytes, {}};
   for (int rank = 0; rank < table_.world_size; ++rank) {
     Lane& to = lane(rank, map_.connection_of(chunk));
     --to.waiting;
-    to.kept.push_back({number, round, is_in_place(rank) ? nullptr : result});
+    to.kept.push_back({number, round, has_it[static_cast<std::size_t>(rank)] ? nullptr : result});
     step.sends.push_back(make_send(rank, to.kept.back()));
   }
   return step;
 }
 
-// Whether a rank whose bucket lies here has its result still cannot be known: it may be another process, which has
-// written its input there again.
-Result<ShardStep> ShardObject::send_again(int rank, const Receiving& repeat) {
+// The rank is the process that pushed it the first time: another one would be of another generation.
+ShardStep ShardObject::send_again(int rank, const Receiving& repeat) {
   auto& kept = lane(rank, connection_of(repeat.chunk)).kept;
   const auto found = std::find_if(kept.begin(), kept.end(), [&](const Kept& result) {
     return result.chunk == repeat.chunk && result.round == repeat.round;
   });
-  if (found == kept.end()) return ShardStep{};  // the rank is known to have it
-  if (!found->result) {
-    return refuse(rank, fmt::format("pushed chunk {} of {} again, whose result was written to its bucket", repeat.chunk,
-                                    describe(repeat.round)));
-  }
+  if (found == kept.end()) return {};         // the rank is known to have it
   std::rotate(found, found + 1, kept.end());  // the order stays that of the sends
-  return ShardStep{false, 0, {make_send(rank, kept.back())}};
+  return {false, 0, {make_send(rank, kept.back())}};
 }
 
 ShardSend ShardObject::make_send(int rank, const Kept& kept) const {

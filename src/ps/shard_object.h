@@ -5,8 +5,8 @@
 // reach a rank in the order in which they were sent on a connection, so a push beyond the first `window` says that the
 // oldest of them has arrived: until then the shard keeps them, and can answer a rank that lost its connection and
 // pushes again. What is pushed and what is kept are `window` buffers a connection together; one more holds the frame
-// that is being received. A rank whose buckets lie here takes no buffer; nothing is kept for it, since its result is in
-// its bucket already. Thread safety: owned by one thread.
+// that is being received. A rank whose buckets lie here takes no buffer; nothing is kept for it but that its result is
+// in its bucket. Thread safety: owned by one thread.
 #pragma once
 
 #include <cstdint>
@@ -50,12 +50,14 @@ class ShardObject {
   /// The rank's buckets lie elsewhere, until they are said to be shared.
   void opened_by(int rank);
   bool is_opened_by(int rank) const { return members_.at(static_cast<std::size_t>(rank)).opened; }
-  /// The rank's buckets are these. REQUIRES: is_opened_by(rank); as many and as long as the table says.
-  void share(int rank, HostBuckets buckets) { member(rank).buckets = std::move(buckets); }
+  /// The rank's buckets are these, and what is done in them is written down where there is a journal. REQUIRES:
+  /// is_opened_by(rank); as many and as long as the table says.
+  void share(int rank, HostPlaces places);
 
   /// Where the payload of a push from `rank` goes: exactly as many bytes as the table gives that chunk (none from a
   /// rank that only receives a broadcast, or whose buckets lie here). kProtocol: a chunk that is not here, or belongs
-  /// to another connection, another length, another round than the one being collected, no credit.
+  /// to another connection, another length, another round than the one being collected, no credit. A push with
+  /// kHasResult has the chunk's length from every rank whose buckets lie elsewhere.
   Result<std::span<std::byte>> place(int rank, int connection, const FrameHeader& push);
   /// The push for which place() was called last on that connection is whole and verified.
   Result<ShardStep> pushed(int rank, int connection);
@@ -73,11 +75,12 @@ class ShardObject {
     std::uint32_t chunk;
     Round round;
     Buffer bytes;
+    bool is_result;
   };
   struct Kept {
     std::uint32_t chunk;
     Round round;
-    SharedBuffer result;
+    SharedBuffer result;  // null: the rank has it where it belongs
   };
   struct Lane {  // a rank's chunks on one of its connections
     std::optional<Receiving> receiving;
@@ -102,7 +105,7 @@ class ShardObject {
   Contribution contribution(int rank, Receiving push) const;
   Result<ShardStep> add(int rank, Receiving push);
   Result<ShardStep> complete(int rank, std::uint32_t chunk);
-  Result<ShardStep> send_again(int rank, const Receiving& repeat);
+  ShardStep send_again(int rank, const Receiving& repeat);
   ShardSend make_send(int rank, const Kept& kept) const;
 
   const ObjectTable table_;
@@ -112,6 +115,7 @@ class ShardObject {
   const SumTools tools_;
   const ChunkPlan plan_;
   const ShardMap map_;
+  SumJournal journal_;
   BufferPool pool_;
   std::vector<ChunkSet> sets_;   // by chunk; those of other shards stay empty
   std::vector<Member> members_;  // by rank

@@ -98,14 +98,16 @@ class DataParallelImpl final : private Participant {
 
  private:
   std::optional<std::string> cannot_go_on() const override;
-  void mend(const Succession& succession) override { exchange_->mend(succession); }
+  Result<> mend(const Succession& succession, Deadline deadline) override {
+    return exchange_->mend(succession, deadline);
+  }
+  std::uint64_t exchanges() const override { return reducer_->exchanges(); }
   std::vector<std::span<const std::byte>> give_state() override;
   std::uint64_t state_bytes_max() const override;
   Result<> take_state(StateReceiver::State state, const Succession& succession) override;
-  void go_on() override;
-  bool is_newcomer() const;
+  Result<> go_on(Deadline deadline) override;
   void part() noexcept;
-  void remember_start();
+  void remember_start(bool copies);
   std::uint32_t replica_hash() const;
   std::vector<std::string> gather_hashes();
   bool is_check_due() const noexcept;
@@ -115,6 +117,7 @@ class DataParallelImpl final : private Participant {
 
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
+  const std::string& nan_policy() const;
   ParameterTable table() const;
   void agree();
   void adopt_rank_0();

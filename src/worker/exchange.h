@@ -25,7 +25,8 @@ struct ExchangeTraits {
   bool adds_in_float = false;     ///< bfloat16 and float16 are added in float32 over all ranks and rounded once
   bool in_place = true;           ///< an exchange that was aborted leaves its input untouched where this is false
   bool cpu = true, cuda = false;  ///< where the buckets may lie
-  bool outlives_ranks = false;    ///< mend(), go_on() and take_over() work: a rank can be replaced in mid-exchange
+  bool outlives_losses = false;   ///< mend(), go_on() and take_over() work: processes are replaced in mid-exchange
+  bool looks_for_nan = false;     ///< not_finite() works
 };
 
 /// A part of a bucket: one gradient.
@@ -47,6 +48,15 @@ struct ExchangePlan {
   std::vector<std::byte*> memory;  ///< of each bucket; stays where it is until close or the next open
   /// Ranges whose inputs and results may lie apart from their bucket (spares()), by bucket and offset.
   std::vector<BucketRange> ranges = {};
+  /// A result that is not finite is told by not_finite() instead: its bucket then holds anything.
+  bool looks_for_nan = false;
+};
+
+/// An element of a bucket whose result would not have been finite.
+struct NotFinite {
+  std::optional<std::uint32_t> rank;  ///< whose input it was; none: only the ranks' sum is too large
+  std::uint32_t bucket = 0;
+  std::uint64_t element = 0;
 };
 
 /// Which exchange this is: a step may hold several (GAN, accumulation without no_sync).
@@ -58,8 +68,10 @@ struct ExchangeId {
 /// A bucket's bytes, which stay as long as somebody holds them: longer than the exchange that they belong to.
 using BucketMemory = std::shared_ptr<std::byte>;
 
-/// Who is new among the ranks, as exchanges need to know it.
+/// Who is new, as exchanges need to know it.
 struct Succession {
+  bool is_behind = false;                               ///< another rank is done with the exchange that this one is in
+  bool lost_a_shard = false;                            ///< of the parameter server
   std::vector<std::uint32_t> new_on_host;               ///< local ranks on this rank's host
   std::optional<std::uint32_t> first_survivor_on_host;  ///< a local rank
 };
@@ -93,16 +105,21 @@ class Exchange {
   virtual Result<> wait(std::uint32_t bucket, Deadline deadline) = 0;
   /// Waits until every bucket that was started holds its result.
   virtual Result<> finish(Deadline deadline) = 0;
+  /// In the exchange that finish() has ended, in the order of buckets and elements: the first of each rank in each
+  /// block that it is summed in. The same on all ranks. REQUIRES: the plan said looks_for_nan.
+  virtual std::vector<NotFinite> not_finite() const { return {}; }
   /// Ends every wait, now and later, with `cause`. Idempotent; a kSuperseded gives way to any other, and ends with
   /// go_on().
   virtual void abort(const Failure& cause) noexcept = 0;
 
-  // --- replacement of lost ranks (worker/regroup.h); REQUIRES traits().outlives_ranks
+  // --- replacement of lost processes (worker/regroup.h); REQUIRES traits().outlives_losses
   /// For a rank that lives on. REQUIRES: nobody works in the exchange, and those that were lost are gone; newcomers
-  /// begin when all who live on have mended.
-  virtual void mend(const Succession& succession) { (void)succession; }
+  /// begin when all who live on have mended. Errors: kPeerLost where a rank that is behind cannot catch up any more.
+  virtual Result<> mend(const Succession& succession, Deadline deadline) {
+    return (void)succession, (void)deadline, Result<>();
+  }
   /// What was started and is not done goes on, as if nothing had been.
-  virtual void go_on() {}
+  virtual Result<> go_on(Deadline deadline) { return (void)deadline, Result<>(); }
   /// For a newcomer, after its open(): `rounds` exchanges of this plan are over. In the next one it gets the results
   /// that are there already for its input.
   virtual void take_over(std::uint64_t rounds, const Succession& succession) { (void)rounds, (void)succession; }

@@ -19,7 +19,12 @@ class CodecExchange final : public Exchange {
     TUTTI_ASSERT(inner_->traits().adds_in_float, "halves are not added in their own precision");
   }
 
-  ExchangeTraits traits() const noexcept override { return inner_->traits(); }
+  /// A sum of halves may be too large where that of the caller's floats is not: whoever calls looks at its own.
+  ExchangeTraits traits() const noexcept override {
+    ExchangeTraits traits = inner_->traits();
+    traits.looks_for_nan = false;
+    return traits;
+  }
 
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override {
     auto places = inner_->place(narrowed(plan), deadline);
@@ -68,6 +73,10 @@ class CodecExchange final : public Exchange {
   }
 
   void abort(const Failure& cause) noexcept override { inner_->abort(cause); }
+
+  Result<> mend(const Succession& succession, Deadline deadline) override { return inner_->mend(succession, deadline); }
+  Result<> go_on(Deadline deadline) override { return inner_->go_on(deadline); }
+  void take_over(std::uint64_t rounds, const Succession& succession) override { inner_->take_over(rounds, succession); }
 
  private:
   static bool is_narrowed(const BucketSpec& spec) {

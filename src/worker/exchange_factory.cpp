@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "ps/client.h"
+#include "ps/server_main.h"
 #include "worker/exchange_codec.h"
 #include "worker/exchange_gloo.h"
 #include "worker/exchange_hierarchical.h"
@@ -46,6 +47,11 @@ ShmOptions shm_options(SessionImpl& session) {
   return options;
 }
 
+/// The hosts' leaders do not, yet: the ranks that they stand for would have to go back with them.
+bool outlives_losses(SessionImpl& session) {
+  return session.regrouper() != nullptr && !has_host_stage(session.exchange_name());
+}
+
 /// Float32 gradients travel as `wire_dtype` says.
 std::unique_ptr<Exchange> on_the_wire(std::unique_ptr<Exchange> exchange, const RunConfig& config) {
   if (config.wire_dtype == "bfloat16") return make_codec_exchange(std::move(exchange), DType::kBFloat16);
@@ -73,6 +79,30 @@ Result<std::unique_ptr<Exchange>> make_mpi(SessionImpl& session) {
 }
 #endif
 
+Result<std::vector<Endpoint>> find_shards(SessionImpl& session, Deadline deadline) {
+  std::vector<Endpoint> shards;
+  for (int shard = 0; shard < session.config().shards; ++shard) {
+    auto text = session.member()->get(ps::shard_key(shard), deadline);
+    if (!text) return std::move(text).error().wrap(fmt::format("shard {} told nobody where it listens", shard));
+    auto endpoint = parse_endpoint(*text);
+    TUTTI_TRY(endpoint);
+    shards.push_back(std::move(*endpoint));
+  }
+  return shards;
+}
+
+std::unique_ptr<Exchange> make_ps(SessionImpl& session) {
+  FindShards find;
+  if (outlives_losses(session)) {
+    find = [&session](Deadline deadline) -> Result<ShardsNow> {
+      auto shards = find_shards(session, deadline);
+      TUTTI_TRY(shards);
+      return ShardsNow{session.member()->generation(), std::move(*shards)};
+    };
+  }
+  return on_the_wire(make_ps_exchange(session.shards(), std::move(find)), session.config());
+}
+
 /// The exchange that goes from host to host; null where this rank has no part in it. Collective.
 Result<std::unique_ptr<Exchange>> make_between(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
   const std::string_view name = between_hosts(session.exchange_name());
@@ -80,7 +110,7 @@ Result<std::unique_ptr<Exchange>> make_between(SessionImpl& session, [[maybe_unu
   if (name == "mpi") return make_mpi(session);
 #endif
   if (has_host_stage(session.exchange_name()) && session.identity().local_rank != 0) return nullptr;
-  if (name == "ps") return on_the_wire(make_ps_exchange(session.shards()), session.config());
+  if (name == "ps") return make_ps(session);
 #ifdef TUTTI_WITH_CUDA
   if (name == "nccl")
     return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
@@ -142,9 +172,13 @@ Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, std::uint3
                                                 session.clock());
 }
 
-Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
+Result<std::unique_ptr<ps::Client>> make_client(SessionImpl& session) {
   const Identity identity = between_identity(session);
+  auto shards = find_shards(session, session.deadline());
+  TUTTI_TRY(shards);
   ps::Client::Options options;
+  options.shards = std::move(*shards);
+  options.outlives_losses = outlives_losses(session);
   options.credentials = {
       session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
   options.world_size = identity.world_size;
@@ -152,15 +186,10 @@ Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session) {
   options.connections = session.config().connections;
   // Between hosts the leaders' buckets lie in a segment of the stage within hosts.
   if (session.config().transport == "auto" && !has_host_stage(session.exchange_name())) {
-    options.placement = {identity.host_memory, identity.local_rank, identity.local_size};
+    options.placement = {identity.host_memory, identity.local_rank, identity.local_size, options.outlives_losses};
   }
-  for (int shard = 0; shard < session.config().shards; ++shard) {
-    auto text = session.member()->get(fmt::format("shard/{}", shard), session.deadline());
-    if (!text) return std::move(text).error().wrap(fmt::format("shard {} told nobody where it listens", shard));
-    auto endpoint = parse_endpoint(*text);
-    TUTTI_TRY(endpoint);
-    options.shards.push_back(std::move(*endpoint));
-  }
+  if (options.outlives_losses)
+    return std::make_unique<ps::Client>(*session.loop(), std::move(options), session.clock(), session.events());
   return ps::Client::connect(*session.loop(), std::move(options), session.clock(), session.events(),
                              session.deadline());
 }

@@ -30,6 +30,6 @@ Result<std::string> choose(const RunConfig& config, const Identity& identity, bo
 Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, std::uint32_t object);
 
 /// Connections to all shards, whose places the servers put into the run's store.
-Result<std::unique_ptr<ps::Client>> connect_to_shards(SessionImpl& session);
+Result<std::unique_ptr<ps::Client>> make_client(SessionImpl& session);
 
 }  // namespace tutti::worker

@@ -12,13 +12,17 @@ namespace {
 
 class PsExchange final : public Exchange {
  public:
-  explicit PsExchange(ps::Client& client) : client_(client) {}
+  PsExchange(ps::Client& client, FindShards find_shards) : client_(client), find_shards_(std::move(find_shards)) {}
   ~PsExchange() override {
     if (object_) client_.close(*object_);
   }
 
   ExchangeTraits traits() const noexcept override {
-    return {.name = "ps", .rank_ordered = true, .adds_in_float = true};
+    return {.name = "ps",
+            .rank_ordered = true,
+            .adds_in_float = true,
+            .in_place = find_shards_ == nullptr,
+            .outlives_losses = find_shards_ != nullptr};
   }
 
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override {
@@ -26,6 +30,7 @@ class PsExchange final : public Exchange {
   }
 
   Result<> open(ExchangePlan plan, Deadline deadline) override {
+    if (!client_.is_connected()) TUTTI_TRY(reconnect(deadline));
     object_ = plan.object;
     return client_.open({plan.object, plan.number, std::move(plan.buckets), std::move(plan.memory)}, deadline);
   }
@@ -49,15 +54,33 @@ class PsExchange final : public Exchange {
 
   void abort(const Failure& cause) noexcept override { client_.abort(cause); }
 
+  // What the others have was sent to this rank, too: it is on its way, unless a shard that had it is gone.
+  Result<> mend(const Succession& succession, Deadline deadline) override {
+    if (!succession.is_behind) return {};
+    if (succession.lost_a_shard)
+      return fail(Errc::kPeerLost, "a shard was lost before this rank had the step's result, which the others have");
+    TUTTI_TRY(client_.resume());
+    return client_.finish(*object_, deadline);
+  }
+
+  Result<> go_on(Deadline deadline) override { return reconnect(deadline); }
+
  private:
+  Result<> reconnect(Deadline deadline) {
+    const auto shards = find_shards_(deadline);
+    TUTTI_TRY(shards);
+    return client_.reconnect(shards->generation, shards->endpoints, deadline);
+  }
+
   ps::Client& client_;
+  const FindShards find_shards_;
   std::optional<std::uint32_t> object_;
 };
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_ps_exchange(ps::Client& client) {
-  return std::make_unique<PsExchange>(client);
+std::unique_ptr<Exchange> make_ps_exchange(ps::Client& client, FindShards find_shards) {
+  return std::make_unique<PsExchange>(client, std::move(find_shards));
 }
 
 }  // namespace tutti::worker

@@ -11,7 +11,8 @@
 namespace tutti::worker {
 namespace {
 
-// A newcomer has to start, and its program to make its model and open its data, before it can meet the others.
+// A newcomer has to start, and its program to make its model and open its data, before it can meet the others. A new
+// shard has to start, too.
 constexpr int kStartTimeouts = 10;
 
 std::vector<int> newcomers_of(const std::vector<MeetingRank>& ranks) {
@@ -22,10 +23,18 @@ std::vector<int> newcomers_of(const std::vector<MeetingRank>& ranks) {
   return newcomers;
 }
 
-std::optional<int> first_survivor(const std::vector<MeetingRank>& ranks) {
-  const auto survivor = std::ranges::find(ranks, false, &MeetingRank::is_new);
-  if (survivor == ranks.end()) return std::nullopt;
-  return static_cast<int>(survivor - ranks.begin());
+/// The first of the survivors that are furthest.
+std::optional<int> donor_of(const std::vector<MeetingRank>& ranks) {
+  std::optional<int> donor;
+  for (int rank = 0; rank < static_cast<int>(ranks.size()); ++rank) {
+    const auto at = [&](int of) -> const MeetingRank& { return ranks[static_cast<std::size_t>(of)]; };
+    if (!at(rank).is_new && (!donor || at(rank).exchanges > at(*donor).exchanges)) donor = rank;
+  }
+  return donor;
+}
+
+bool is_shard(const MemberId& member) {
+  return member.role == Role::kServer;
 }
 
 }  // namespace
@@ -58,7 +67,10 @@ Result<> Regrouper::await_news() {
   std::unique_lock lock(mutex_);
   bool is_news = false;
   changed_.wait_until(lock, clock_.now() + timeout(), [&] {
-    is_news = member_.regroup().has_value();
+    if (const auto news = member_.regroup()) {
+      is_news = true;
+      lost_a_shard_ = lost_a_shard_ || std::ranges::any_of(news->lost, is_shard);
+    }
     return is_news || member_.aborted().has_value();
   });
   if (const auto end = member_.aborted()) return *end;
@@ -104,19 +116,19 @@ Result<> Regrouper::once() {
 
   const auto ranks = meet(0, {}, clock_.now() + kStartTimeouts * timeout());
   TUTTI_TRY(ranks);
-  const auto donor = first_survivor(*ranks);
+  const auto donor = donor_of(*ranks);
   if (!donor) return give_up("finds no rank that has lived on");
-  if (!is_newcomer_) participant.mend(succession_of(*ranks));
+  if (!is_newcomer_) TUTTI_TRY(participant.mend(succession_of(*ranks), clock_.now() + timeout()));
   const bool gives = *donor == meeting_.identity.rank && !newcomers_of(*ranks).empty();
   TUTTI_TRY(gives ? give(participant, *ranks) : take(participant, *ranks, *donor));
-  if (!is_newcomer_) participant.go_on();
-  return not_superseded();
+  if (!is_newcomer_) TUTTI_TRY(participant.go_on(clock_.now() + kStartTimeouts * timeout()));
+  TUTTI_TRY(not_superseded());
+  lost_a_shard_ = false;
+  return {};
 }
 
 Result<std::vector<MeetingRank>> Regrouper::meet(std::uint32_t phase, const std::string& endpoint, Deadline deadline) {
-  const Identity& self = meeting_.identity;
-  const auto all =
-      member_.meet(phase, encode(MeetingRank{is_newcomer_, self.host_index, self.local_rank, endpoint}), deadline);
+  const auto all = member_.meet(phase, encode(self(endpoint)), deadline);
   TUTTI_TRY(all);
   std::vector<MeetingRank> ranks;
   for (const std::string& bytes : *all) {
@@ -127,8 +139,16 @@ Result<std::vector<MeetingRank>> Regrouper::meet(std::uint32_t phase, const std:
   return ranks;
 }
 
+MeetingRank Regrouper::self(const std::string& endpoint) const {
+  const std::uint64_t exchanges = is_newcomer_ ? 0 : participants_.front()->exchanges();
+  return {is_newcomer_, exchanges, meeting_.identity.host_index, meeting_.identity.local_rank, endpoint};
+}
+
 Succession Regrouper::succession_of(const std::vector<MeetingRank>& ranks) const {
+  const std::uint64_t furthest = std::ranges::max(ranks, {}, &MeetingRank::exchanges).exchanges;
   Succession succession;
+  succession.is_behind = !is_newcomer_ && participants_.front()->exchanges() < furthest;
+  succession.lost_a_shard = lost_a_shard_;
   for (const MeetingRank& rank : ranks) {
     if (rank.host_index != meeting_.identity.host_index) continue;
     const auto local = static_cast<std::uint32_t>(rank.local_rank);
@@ -187,6 +207,8 @@ Result<> Regrouper::take(Participant& participant, const std::vector<MeetingRank
   }
   done.reset();
   TUTTI_TRY(state);
+  // A generation that began on the way here has ended its waits, too.
+  TUTTI_TRY(participant.go_on(clock_.now() + kStartTimeouts * timeout()));
   return participant.take_state(std::move(*state), succession_of(ranks));
 }
 

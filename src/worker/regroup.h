@@ -2,10 +2,11 @@
 // How the workers of a run go on in a new generation. Whoever lives on waits, in its backward or in a collective, and
 // comes here; whoever takes a lost one's place comes here when its training loop begins.
 //
-//   1. All meet, and tell each other who is new. Nobody works in an exchange now, and those that were lost are gone.
-//   2. The survivors mend what the lost ones left half done in memory that they shared, and meet again.
-//   3. One survivor, the donor, gives the newcomers its state. All go on: the newcomers do the lost ones' part of the
-//      step that the others wait in.
+//   1. All meet, and tell each other who is new and how far they are. Nobody works in an exchange now, and those that
+//      were lost are gone.
+//   2. The survivors mend what the lost ones left half done, and who is behind catches up. They meet again.
+//   3. One of the survivors that are furthest, the donor, gives the newcomers its state. All go on: the newcomers do
+//      the lost ones' part of the step that the others wait in.
 //
 // Another loss on the way begins another generation, and all of it anew. A rank that cannot go on from where it is says
 // so: then all workers begin again, from the newest checkpoint.
@@ -35,11 +36,12 @@ namespace tutti::worker {
 /// A rank of a run, as they meet.
 struct MeetingRank {
   bool is_new = false;
+  std::uint64_t exchanges = 0;  ///< that it has finished
   std::int32_t host_index = 0, local_rank = 0;
   std::string endpoint;  ///< the donor's, at the second meeting
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(is_new, host_index, local_rank, endpoint);
+    archive(is_new, exchanges, host_index, local_rank, endpoint);
   }
 };
 
@@ -51,14 +53,16 @@ class Participant {
   /// Why this rank cannot go on from where it is; nothing: it can.
   virtual std::optional<std::string> cannot_go_on() const = 0;
   /// A survivor's, between the two meetings.
-  virtual void mend(const Succession& succession) = 0;
+  virtual Result<> mend(const Succession& succession, Deadline deadline) = 0;
+  /// Finished so far.
+  virtual std::uint64_t exchanges() const = 0;
   /// The donor's: all that a newcomer needs to begin the step in which this rank waits. The bytes stay until go_on().
   virtual std::vector<std::span<const std::byte>> give_state() = 0;
   /// A newcomer's.
   virtual std::uint64_t state_bytes_max() const = 0;
   virtual Result<> take_state(StateReceiver::State state, const Succession& succession) = 0;
   /// A survivor's: waits of this generation begin.
-  virtual void go_on() = 0;
+  virtual Result<> go_on(Deadline deadline) = 0;
 };
 
 class Regrouper {
@@ -87,6 +91,7 @@ class Regrouper {
   Result<> once();
   Result<> until_it_lasts();
   Result<std::vector<MeetingRank>> meet(std::uint32_t phase, const std::string& endpoint, Deadline deadline);
+  MeetingRank self(const std::string& endpoint) const;
   Succession succession_of(const std::vector<MeetingRank>& ranks) const;
   Result<> give(Participant& participant, const std::vector<MeetingRank>& ranks);
   Result<> take(Participant& participant, const std::vector<MeetingRank>& ranks, int donor);
@@ -100,6 +105,7 @@ class Regrouper {
   const Logger log_;
   std::vector<Participant*> participants_;
   bool is_newcomer_;
+  bool lost_a_shard_ = false;  // since all went on the last time
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -13,6 +13,7 @@
 #include <limits>
 #include <thread>
 
+#include "common/pulse.h"
 #include "ps/client.h"
 #include "tutti/error.h"
 #include "worker/checkpoints.h"
@@ -24,6 +25,10 @@
 
 namespace tutti::worker {
 namespace {
+
+// The coordinator's patience with one that is stuck is eight timeouts at most.
+constexpr int kReplacedTimeouts = 10;
+constexpr auto kLeaseLook = std::chrono::milliseconds(5);
 
 Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
                          Logger& log) {
@@ -57,6 +62,7 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
               },
               [this](const Failure& failure) { raise(failure); }}),
       progress_(clock_, from_seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
+  start_pulse();
   open_event_files();
   set_up_torch(environment);
   choose_exchange();
@@ -70,6 +76,12 @@ SessionImpl::~SessionImpl() {
   checkpoints_.reset();
   shards_.reset();
   close_event_files();
+}
+
+void SessionImpl::start_pulse() {
+  if (!meeting_.status) return;
+  pulse_ = tutti::start_pulse(*loop(), *meeting_.status, from_seconds(config().timeout_s), log_);
+  if (pulse_) events_.add(*pulse_);
 }
 
 void SessionImpl::open_event_files() {
@@ -133,12 +145,12 @@ std::string SessionImpl::name() const {
 }
 
 Deadline SessionImpl::deadline() const {
-  return clock_.now() + from_seconds(config().timeout_s);
+  return clock_.now() + (regrouper_ ? kReplacedTimeouts : 1) * from_seconds(config().timeout_s);
 }
 
 ps::Client& SessionImpl::shards() {
   if (shards_) return *shards_;
-  shards_ = check(connect_to_shards(*this));
+  shards_ = check(make_client(*this));
   return *shards_;
 }
 
@@ -181,7 +193,20 @@ void SessionImpl::supersede(const Regroup& regroup) {
   regrouper_->interrupt();
 }
 
+// Without a lease this rank's place may have been given away: then the others are in a later generation, and nothing
+// that it did would count.
+void SessionImpl::await_lease() {
+  if (!meeting_.status || !meeting_.status->lease_ended(clock_.now())) return;
+  const Deadline give_up = deadline();
+  while (meeting_.status->lease_ended(clock_.now())) {
+    if (const auto end = member()->aborted()) raise(*end);
+    if (clock_.now() > give_up) raise(fail(Errc::kUnavailable, name() + " has no lease: the coordinator is silent"));
+    std::this_thread::sleep_for(kLeaseLook);
+  }
+}
+
 void SessionImpl::begin_iteration(std::uint64_t step, int rank) {
+  await_lease();
   step_ = step;
   if (meeting_.status) meeting_.status->set_step(step);
   if (member() != nullptr) member()->progress(step);

@@ -26,6 +26,9 @@
 #include "worker/rendezvous.h"
 #include "worker/step_votes.h"
 
+namespace tutti {
+class Pulse;
+}
 namespace tutti::ps {
 class Client;
 }
@@ -68,6 +71,8 @@ class SessionImpl {
   EventSink& events() noexcept { return events_; }
   /// An event of this rank at its step.
   void record(EventKind kind) noexcept;
+  /// Of a wait for the others, a question or a transfer. Where lost ranks are replaced, it comes after the coordinator
+  /// has found and replaced the one that is waited for.
   Deadline deadline() const;
   std::uint64_t seed() const noexcept { return config().seed; }
   int threads() const { return torch_.threads(); }
@@ -90,6 +95,8 @@ class SessionImpl {
   // --- generations
   /// Null where lost ranks are not replaced.
   Regrouper* regrouper() noexcept { return regrouper_.get(); }
+  /// This process takes a lost one's place, and has not gone on with the others yet.
+  bool is_newcomer() const noexcept { return regrouper_ && regrouper_->is_newcomer(); }
 
   // --- iterations
   /// The step is known to the others from here on, and random numbers are those of (seed, step, rank). `rank` is not
@@ -130,6 +137,8 @@ class SessionImpl {
   [[noreturn]] void end_process(Errc code, std::string_view what) noexcept;
 
  private:
+  void start_pulse();
+  void await_lease();
   void open_event_files();
   void close_event_files() noexcept;
   void keep_freed_memory();
@@ -146,7 +155,8 @@ class SessionImpl {
   Logger log_;
   std::unique_ptr<TraceFile> trace_;    // where one was asked for
   std::unique_ptr<Recorder> recorder_;  // null: none is wanted, or there is no room
-  EventTee events_;                     // these three outlive the loop, which records too
+  std::unique_ptr<Pulse> pulse_;        // managed runs'
+  EventTee events_;                     // these four outlive the loop, which records too
   Rendezvous meeting_;
   std::string exchange_name_;
   const int exceptions_at_start_;

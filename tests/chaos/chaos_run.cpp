@@ -1,34 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/chaos/chaos_run.h"
 
-#include <map>
-#include <tuple>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "common/recording.h"
+#include "tests/support/eventually.h"
 #include "tests/worker/training_run.h"
 
 namespace tutti::testing {
+namespace {
 
-RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& marks) {
-  Strings arguments = {"run", "launcher=local", "workers=" + std::to_string(options.workers),
-                       "exchange=" + options.exchange, "shards=" + std::to_string(options.shards)};
-  arguments = arguments + options.configuration + Strings{"--",          bin_folder() + "/test_chaos",
-                                                          "--optimizer", options.optimizer,
-                                                          "--hold-ms",   std::to_string(options.hold_ms)};
-  if (!marks.empty()) arguments = arguments + Strings{"--marks", marks};
-  for (const std::string& fault : options.faults) arguments = arguments + Strings{"--fault", fault};
-  return {.arguments = arguments, .environment = one_thread()};
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kEnd{150};
+constexpr const char* kAgentsRecording = "agent-0000.g1.rec";
+
+std::string compute_undisturbed(const ChaosOptions& options) {
+  ChaosOptions plain;
+  plain.exchange = options.exchange;
+  plain.shards = options.shards;
+  plain.workers = options.workers;
+  plain.optimizer = options.optimizer;
+  plain.steps = options.steps;
+  RunTutti run(chaos_run(plain, ""));
+  return hash_of(run);
 }
 
-const std::string& undisturbed_hash(const ChaosOptions& options) {
-  static std::map<std::tuple<int, std::string>, std::string> known;
-  std::string& hash = known[{options.workers, options.optimizer}];
-  if (hash.empty()) {
-    ChaosOptions plain = options;
-    plain.faults.clear();
-    plain.hold_ms = 0;
-    RunTutti run(chaos_run(plain, ""));
-    hash = hash_of(run);
-  }
+std::string name_of(const Strike& strike) {
+  if (strike.role == Role::kAgent) return fmt::format("agent-{}", strike.rank);
+  if (strike.rank < 0) return "all";
+  return fmt::format("{}-{}", strike.role == Role::kWorker ? "rank" : "shard", strike.rank);
+}
+
+std::string seconds(const std::optional<double>& value) {
+  return value ? fmt::format("{:.3f}", *value) : "-";
+}
+
+}  // namespace
+
+RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& marks) {
+  Strings arguments = {"run", "launcher=" + options.launcher, "workers=" + std::to_string(options.workers),
+                       "exchange=" + options.exchange, "shards=" + std::to_string(options.shards)};
+  arguments = arguments + options.configuration +
+              Strings{"--",        bin_folder() + "/test_chaos",    "--optimizer", options.optimizer,
+                      "--hold-ms", std::to_string(options.hold_ms), "--steps",     std::to_string(options.steps)};
+  if (!options.slow.empty()) arguments = arguments + Strings{"--slow", options.slow};
+  if (!marks.empty()) arguments = arguments + Strings{"--marks", marks};
+  for (const std::string& fault : options.faults) arguments = arguments + Strings{"--fault", fault};
+  Environment environment = options.environment;
+  environment.merge(one_thread());
+  return {.arguments = arguments + options.arguments, .environment = environment};
+}
+
+std::string undisturbed_hash(const ChaosOptions& options) {
+  const std::string program = bin_folder() + "/test_chaos";
+  const std::string folder = bin_folder() + "/undisturbed";
+  fs::create_directories(folder);
+  const std::string path = fmt::format("{}/{}-{}-{}-{}", folder, options.workers, options.optimizer, options.steps,
+                                       fs::last_write_time(program).time_since_epoch().count());
+  std::string hash;
+  if (std::ifstream(path) >> hash) return hash;
+  hash = compute_undisturbed(options);
+  const std::string made = path + "-" + std::to_string(getpid());
+  std::ofstream(made) << hash;
+  fs::rename(made, path);
   return hash;
 }
 
@@ -36,6 +77,86 @@ std::size_t count(const std::string& in, const std::string& text) {
   std::size_t found = 0;
   for (std::size_t at = in.find(text); at != std::string::npos; at = in.find(text, at + 1)) ++found;
   return found;
+}
+
+ChaosRun::ChaosRun(ChaosOptions options)
+    : options_(std::move(options)),
+      marks_folder_(options_.marks.empty() ? folder_.path() : options_.marks),
+      marks_(marks_folder_, options_.workers),
+      run_(chaos_run(options_, marks_folder_)) {}
+
+bool ChaosRun::reaches(std::int64_t committed) {
+  return eventually(kPatience, [&] {
+    keep_recording();
+    return marks_.committed() >= committed;
+  });
+}
+
+void ChaosRun::strike(int rank, int signal) {
+  strike(Role::kWorker, rank, marks_.pid(rank), signal);
+}
+
+void ChaosRun::strike(Role role, int rank, pid_t pid, int signal) {
+  ASSERT_GT(pid, 0) << "nobody is there to be struck";
+  note({rank, marks_.committed(), monotonic_ns(), role});
+  EXPECT_EQ(::kill(pid, signal), 0) << "process " << pid << " is not there";
+}
+
+// A run that ends well takes its recordings away; a second name keeps this one.
+void ChaosRun::keep_recording() {
+  const std::string kept = folder_.file(kAgentsRecording);
+  std::error_code ignored;
+  if (fs::exists(kept, ignored)) return;
+  for (const auto& entry : fs::directory_iterator(run_.folder() + "/runs", ignored)) {
+    fs::create_hard_link(entry.path() / "recordings" / kAgentsRecording, kept, ignored);
+  }
+}
+
+std::optional<int> ChaosRun::finish(std::chrono::milliseconds patience) {
+  std::optional<int> code;
+  eventually(patience, [&] {
+    keep_recording();
+    if (!code) code = run_.wait(std::chrono::milliseconds(0));
+    return code.has_value();
+  });
+  return code;
+}
+
+void ChaosRun::expect_same_bits() {
+  EXPECT_EQ(finish(kEnd), 0) << run_.err();
+  const std::string hash = value_of(run_.out(), "hash");
+  same_bits_ = hash == undisturbed_hash(options_) ? "yes" : "no";
+  EXPECT_EQ(same_bits_, "yes") << run_.err();
+}
+
+std::vector<std::pair<Strike, Measured>> ChaosRun::measured() const {
+  std::vector<Strike> strikes = marks_.strikes();
+  strikes.insert(strikes.end(), own_strikes_.begin(), own_strikes_.end());
+  std::ranges::sort(strikes, {}, &Strike::ns);
+  const auto recording = read_recording(folder_.file(kAgentsRecording));
+  const auto diaries = marks_.diaries();
+  std::vector<std::pair<Strike, Measured>> all;
+  for (std::size_t i = 0; i < strikes.size(); ++i) {
+    const std::int64_t until = i + 1 < strikes.size() ? strikes[i + 1].ns : std::numeric_limits<std::int64_t>::max();
+    all.emplace_back(strikes[i],
+                     measure(diaries, strikes[i], until,
+                             recording ? std::span<const Event>(recording->events) : std::span<const Event>()));
+  }
+  return all;
+}
+
+void ChaosRun::report(const std::string& row, std::size_t faults, std::int64_t lost) const {
+  const auto all = measured();
+  EXPECT_EQ(all.size(), faults) << "faults that struck";
+  if (all.empty()) return;
+  EXPECT_GE(all.front().second.before, kStepsAround);
+  EXPECT_GE(all.back().second.after, kStepsAround);
+  for (const auto& [strike, result] : all) {
+    EXPECT_LE(result.lost, lost);
+    fmt::print("measured row={} exchange={} struck={} step={} D={} R={} L={} SHA={}\n", row, options_.exchange,
+               name_of(strike), strike.step, seconds(result.detected_s), seconds(result.resumed_s), result.lost,
+               same_bits_);
+  }
 }
 
 }  // namespace tutti::testing

@@ -30,6 +30,8 @@ constexpr auto kChecks = std::to_array<MessageCheck>({
     check_message<Evict>,
     check_bootstrap,
     check_message<worker::ParameterTable>,
+    check_message<Heartbeat>,
+    check_message<Lease>,
 });
 
 }  // namespace

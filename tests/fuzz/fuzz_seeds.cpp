@@ -98,6 +98,8 @@ void make_control_messages(const Corpus& corpus) {
   add("bootstrap", encode(bootstrap));
   const std::vector<worker::TableTensor> tensors = {{"conv.weight", DType::kFloat32, {16, 1, 3, 3}, true}};
   add("parameter-table", encode(worker::ParameterTable{{{"threads", "1"}}, tensors, {}}));
+  add("heartbeat", encode(Heartbeat{1'000'000, {{member, Activity::kWaiting, 37, 1, 2, 3}, {}}}));
+  add("lease", encode(Lease{1'000'000}));
 }
 
 void make_shard_messages(const Corpus& corpus) {

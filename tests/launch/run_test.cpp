@@ -18,6 +18,7 @@ namespace tutti::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -124,8 +125,7 @@ TEST_P(RunTest, AFailedRunTellsItsCauseThenWhereTheRecordingsAreAndTheyNameTheDe
   EXPECT_THAT(explain.out(), HasSubstr(" stopped first: killed by signal 9 (Killed); it last recorded iteration_begin "
                                        "50 at -0."));
   EXPECT_THAT(explain.out(), HasSubstr("done: step 49\n"));
-  EXPECT_THAT(explain.out(),
-              ::testing::ContainsRegex("rank 0 on .* waited for all ranks since [-+]0\\.[0-9]+ s; done"));
+  EXPECT_THAT(explain.out(), ContainsRegex("rank 0 on .* waited for all ranks since [-+]0\\.[0-9]+ s; done"));
 }
 
 TEST_P(RunTest, ARunThatEndsWellKeepsNoRecordings) {
@@ -302,6 +302,32 @@ TEST(SlurmStep, AWorkersDeathEndsEveryTaskAndIsToldByTheFirst) {
   EXPECT_EQ(second.wait(kEnd), 70);
   EXPECT_THAT(cause_lines(first.err()), ElementsAre(HasSubstr("rank 1 on ")));
   EXPECT_EQ(cause_lines(second.err()), Words());
+  EXPECT_EQ(first.leftovers(kGone) + second.leftovers(kGone), "");
+}
+
+TEST(SilentWorker, IsNamedThenLost) {
+  RunTutti run(two_workers("local", steps({"--steps", "1000000", "--grief", "stop", "--rank", "1", "--at", "37"}),
+                           {"exchange=gloo", "timeout_s=2"}));
+  EXPECT_EQ(run.wait(kEnd), 69) << run.err();
+  EXPECT_THAT(run.err(), ContainsRegex("rank 1 on [^ ]* has not been heard of for 0\\.[0-9] s .at step 37."));
+  EXPECT_THAT(run.err(),
+              ContainsRegex("rank 1 on [^ ]* was lost at step 37: it has not been heard of for 2\\.[0-9] s"));
+  EXPECT_EQ(run.leftovers(kGone), "");
+}
+
+TEST(SilentAgent, IsNamedThenLost) {
+  const TemporaryFolder shared;
+  const Words program = steps({"--steps", "100000000"});
+  RunTutti::Options task = slurm_task(0, shared.path(), program);
+  task.arguments.insert(task.arguments.begin() + 1, "timeout_s=2");
+  RunTutti first(task), second(slurm_task(1, shared.path(), program));
+  ASSERT_TRUE(second.wait_for_processes(1, bin_folder() + "/tutti_steps", kStart)) << second.err();
+  second.signal(SIGSTOP);
+  EXPECT_TRUE(first.wait_for_output("was lost", kEnd)) << first.err();
+  second.signal(SIGKILL);
+  EXPECT_EQ(first.wait(kEnd), 69) << first.err();
+  EXPECT_THAT(first.err(), ContainsRegex("agent 1 on [^ ]* has not been heard of for 0\\.[0-9] s\n"));
+  EXPECT_THAT(first.err(), ContainsRegex("agent 1 on [^ ]* was lost: it has not been heard of for 2\\.[0-9] s"));
   EXPECT_EQ(first.leftovers(kGone) + second.leftovers(kGone), "");
 }
 

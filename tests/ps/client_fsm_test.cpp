@@ -211,7 +211,7 @@ TEST_F(ClientOfRankOne, RefusesAShardThatReadsMemoryWhichIsNotShared) {
 }
 
 TEST_F(ClientOfRankOne, SendsNoBytesToAShardThatReadsItsBuckets) {
-  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration, /*is_shared=*/true);
+  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration, {.is_shared = true});
   ASSERT_TRUE(placed.opened(0, {0, 8, 0, {}, true}) && placed.opened(1, {0, 8, 0, {}, false}));
   const auto started = placed.start({1, 0}, 0);
   ASSERT_EQ(started->pushes.size(), 8u);
@@ -238,6 +238,78 @@ TEST_F(ClientOfRankOne, HasAWindowForEachConnection) {
   ASSERT_EQ(step->pushes.size(), 1u);
   EXPECT_EQ(step->pushes[0].shard, push.shard);
   EXPECT_EQ(step->pushes[0].connection, push.connection);
+}
+
+class ClientThatOutlivesLosses : public ClientOfRankOne {
+ protected:
+  ClientFsm next_machine() {
+    return ClientFsm(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration + 1,
+                     {.keeps_inputs = true});
+  }
+  ClientFsm keeping_{next_machine()};
+};
+
+TEST_F(ClientThatOutlivesLosses, KeepsTheInputUntilTheResultIsWhole) {
+  for (int shard = 0; shard < 2; ++shard) ASSERT_TRUE(keeping_.opened(shard, {0, 8, 0, {}}));
+  averaged_.assign(512, std::byte{1});
+  const auto started = keeping_.start({1, 0}, 0);
+  const ClientPush& push = started->pushes[0];
+  const auto place = keeping_.place(push.shard, result_of(push));
+  ASSERT_TRUE(place);
+  std::fill(place->begin(), place->end(), std::byte{9});
+  EXPECT_EQ(push.payload.front(), std::byte{1});
+  ASSERT_TRUE(keeping_.result(push.shard, result_of(push)));
+  EXPECT_EQ(push.payload.front(), std::byte{9});
+  EXPECT_EQ(push.payload.back(), std::byte{9});
+}
+
+TEST_F(ClientThatOutlivesLosses, PushesInputsAndResultsAgainInTheNextGeneration) {
+  open(8);
+  const auto started = machine_.start({3, 0}, 0);
+  ASSERT_TRUE(machine_.start({3, 0}, 1));
+  ASSERT_TRUE(machine_.result(started->pushes[5].shard, result_of(started->pushes[5])));
+  const std::uint32_t known = started->pushes[5].header.chunk;
+
+  ClientFsm next = next_machine();
+  next.take_over(machine_.standing());
+  for (int shard = 0; shard < 2; ++shard) ASSERT_TRUE(next.opened(shard, {0, 8, 0, {}}));
+  EXPECT_THAT(next.started(), testing::ElementsAre(0u)) << "the second is empty, and done";
+  const ClientStep again = next.go_on();
+  ASSERT_EQ(again.pushes.size(), 8u);
+  EXPECT_FALSE(next.finished());
+  std::size_t left = 8;
+  for (const ClientPush& push : again.pushes) {
+    const bool has_result = push.header.chunk == known;
+    EXPECT_EQ(push.header.flags, has_result ? kHasResult : 0);
+    EXPECT_EQ(push.header.generation, kGeneration + 1);
+    EXPECT_EQ(push.header.step, 3u);
+    EXPECT_EQ(push.payload.size(), 64u);
+    FrameHeader result = result_of(push);
+    if (has_result) {
+      EXPECT_FALSE(next.place(push.shard, result)) << "it has those bytes";
+      result.payload_bytes = 0;
+    } else {
+      ASSERT_TRUE(next.place(push.shard, result));
+    }
+    ASSERT_TRUE(next.result(push.shard, result));
+    EXPECT_EQ(next.finished(), --left == 0);
+  }
+  EXPECT_TRUE(next.start({3, 0}, 2)) << "the round goes on where it was";
+}
+
+TEST_F(ClientThatOutlivesLosses, PushesAgainWhatWasNotAnsweredOnAConnection) {
+  open(8);
+  const auto started = machine_.start({1, 0}, 0);
+  const ClientPush& answered = started->pushes[0];
+  ASSERT_TRUE(machine_.result(answered.shard, result_of(answered)));
+  const auto again = machine_.push_again(answered.shard, 0);
+  std::size_t expected = 0;
+  for (const ClientPush& push : started->pushes) expected += push.shard == answered.shard;
+  EXPECT_EQ(again.size(), expected - 1);
+  for (const ClientPush& push : again) {
+    EXPECT_EQ(push.shard, answered.shard);
+    EXPECT_NE(push.header.chunk, answered.header.chunk);
+  }
 }
 
 }  // namespace

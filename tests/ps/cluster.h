@@ -30,25 +30,34 @@ struct ClusterWays {
   bool shares_memory = false;  ///< of all ranks with all shards
   int sum_helpers = 0;         ///< of each shard
   CopyMeter* meter = nullptr;  ///< of the shards
+  bool outlives_losses = false;
 };
 
 class Cluster {
  public:
   Cluster(int ranks, int shards, int window_chunks = 4, ClusterWays ways = {})
-      : ranks_(ranks), connections_(ways.connections) {
+      : ranks_(ranks), shards_(shards), window_chunks_(window_chunks), ways_(ways) {
     if (ways.shares_memory) start_keeper();
+    servers_.resize(static_cast<std::size_t>(shards));
     for (int shard = 0; shard < shards; ++shard) {
       loops_.push_back(std::make_unique<Loop>());
-      Server::Options options;
-      options.shard = {shard, shards, ranks, 1, window_chunks};
-      options.credentials = credentials(Role::kServer, shard);
-      options.keeper = keeper_name_;
-      options.sum_helpers = ways.sum_helpers;
-      options.meter = ways.meter;
-      auto server = Server::start(*loops_.back(), options, clock_, events_, Logger::none());
-      if (!server) raise(server.error());
-      servers_.push_back(std::move(*server));
+      start(shard, 1);
     }
+  }
+
+  /// In place of one that was there.
+  void start(int shard, std::uint32_t generation) {
+    Server::Options options;
+    options.shard = {shard, shards_, ranks_, generation, window_chunks_};
+    options.credentials = credentials(Role::kServer, shard);
+    options.keeper = keeper_name_;
+    options.sum_helpers = ways_.sum_helpers;
+    options.meter = ways_.meter;
+    const auto index = static_cast<std::size_t>(shard);
+    servers_[index].reset();
+    auto server = Server::start(*loops_[index], options, clock_, events_, Logger::none());
+    if (!server) raise(server.error());
+    servers_[index] = std::move(*server);
   }
 
   Credentials credentials(Role role, int rank) const { return {secret_, job_, {role, rank, 1}}; }
@@ -58,11 +67,14 @@ class Cluster {
     return endpoints;
   }
   Client::Options client_options(int rank, std::uint64_t chunk_bytes = 4096) const {
-    return {endpoints(), credentials(Role::kWorker, rank), ranks_, chunk_bytes, connections_, placement(rank)};
+    Client::Options options{endpoints(),    credentials(Role::kWorker, rank), ranks_, chunk_bytes, ways_.connections,
+                            placement(rank)};
+    options.outlives_losses = ways_.outlives_losses;
+    return options;
   }
   /// Of a rank that shares its memory, if the cluster does.
   Placement placement(int rank) const {
-    return keeper_name_.empty() ? Placement{} : Placement{keeper_name_, rank, ranks_};
+    return keeper_name_.empty() ? Placement{} : Placement{keeper_name_, rank, ranks_, ways_.outlives_losses};
   }
   Server& server(int shard) { return *servers_[static_cast<std::size_t>(shard)]; }
   void stop(int shard) { servers_[static_cast<std::size_t>(shard)].reset(); }
@@ -78,8 +90,8 @@ class Cluster {
     keeper_ = std::move(*keeper);
   }
 
-  const int ranks_;
-  const int connections_;
+  const int ranks_, shards_, window_chunks_;
+  const ClusterWays ways_;
   const Secret secret_ = Secret::random();
   const JobId job_{};
   SteadyClock clock_;

@@ -54,6 +54,16 @@ class Shard : public testing::Test {
     return machine_.pushed(rank, header);
   }
 
+  Result<ShardStep> push_result(int rank, std::uint32_t chunk, float value) {
+    FrameHeader header = push_of(rank, chunk);
+    header.flags = kHasResult;
+    header.payload_bytes = chunk == kBroadcastChunk ? 10 : kChunkBytes;
+    const auto place = machine_.place(rank, header);
+    if (!place) return place.error();
+    std::memcpy(place->data(), &value, sizeof value);
+    return machine_.pushed(rank, header);
+  }
+
   std::size_t buffers() const { return machine_.object(0)->memory().in_use(); }
   std::string refusal(int rank, const FrameHeader& header) {
     const auto place = machine_.place(rank, header);
@@ -345,6 +355,41 @@ TEST_F(Shard, RefusesAChunkOnAnotherConnectionThanItsOwn) {
   EXPECT_EQ(machine.object(0)->memory().in_use(), 1u);
 }
 
+TEST_F(Shard, HandsAResultOnInsteadOfSumming) {
+  ASSERT_TRUE(push(0, 1, 1, 1));
+  ASSERT_TRUE(push_result(2, 1, 42));
+  const auto step = push(1, 1, 1, 2);
+  ASSERT_TRUE(step);
+  ASSERT_EQ(step->sends.size(), 3u);
+  EXPECT_EQ(first_float(step->sends[0]), 42.0f);
+  EXPECT_EQ(first_float(step->sends[1]), 42.0f);
+  EXPECT_EQ(step->sends[2].result, nullptr) << "who has it is told that everybody has pushed";
+  EXPECT_EQ(step->sends[2].bytes, 0u);
+}
+
+TEST_F(Shard, TakesABroadcastsResultFromARankThatWouldOnlyReceive) {
+  ASSERT_TRUE(push_result(2, kBroadcastChunk, 42));
+  ASSERT_TRUE(push(1, kBroadcastChunk));
+  const auto step = push(0, kBroadcastChunk, 1, 42);  // rank 0 is new, and computes the same again
+  ASSERT_TRUE(step);
+  EXPECT_EQ(first_float(step->sends[1]), 42.0f);
+  EXPECT_EQ(step->sends[2].result, nullptr);
+}
+
+TEST_F(Shard, DropsWhatIsOfAnOlderGeneration) {
+  ASSERT_TRUE(push(0, 1));
+  ASSERT_TRUE(push(1, 2));
+  machine_.begin_generation(kGeneration + 1);
+  EXPECT_EQ(machine_.generation(), kGeneration + 1);
+  EXPECT_EQ(machine_.object(0), nullptr);
+  EXPECT_THAT(refusal(2, push_of(2, 1)), HasSubstr("of generation 5, this is generation 6"));
+  FrameHeader header = push_of(2, 1);
+  header.generation = kGeneration + 1;
+  EXPECT_THAT(refusal(2, header), HasSubstr("which it has not opened"));
+  ASSERT_TRUE(machine_.open(2, header, table_of()));
+  EXPECT_EQ(refusal(2, header), "accepted");
+}
+
 /// Ranks whose buckets this process shares, beside ranks that send theirs.
 class SharingShard : public Shard {
  protected:
@@ -356,7 +401,7 @@ class SharingShard : public Shard {
     const auto of = [](auto& memory) {
       return std::shared_ptr<std::byte>(reinterpret_cast<std::byte*>(memory.data()), [](std::byte*) {});
     };
-    machine_.share(rank, 0, {of(buckets), of(text)});
+    machine_.share(rank, 0, {{of(buckets), of(text)}, {}});
   }
   Result<ShardStep> push_in_place(int rank, std::uint32_t chunk) {
     FrameHeader header = push_of(rank, chunk);
@@ -440,18 +485,52 @@ TEST_F(SharingShard, RefusesBytesOfARankWhoseBucketsItShares) {
   EXPECT_THAT(refusal(1, push_of(1, 0)), HasSubstr("expected 0"));
 }
 
-TEST_F(SharingShard, CannotSayTwiceWhatItWroteIntoABucket) {
+TEST_F(SharingShard, SaysAgainThatItWroteIntoABucketAndLeavesItAlone) {
   for (int rank = 0; rank < kRanks; ++rank) share(rank);
   for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push_in_place(rank, 0));
   const auto repeat = push_in_place(1, 0);
-  ASSERT_FALSE(repeat);
-  EXPECT_EQ(repeat.error().text(), "rank 1 pushed chunk 0 of step 1 again, whose result was written to its bucket");
+  ASSERT_TRUE(repeat);
+  EXPECT_FALSE(repeat->summed);
+  ASSERT_EQ(repeat->sends.size(), 1u);
+  EXPECT_EQ(repeat->sends[0].rank, 1);
+  EXPECT_EQ(repeat->sends[0].result, nullptr);
+  EXPECT_EQ(at(1, 0), 7.0f);
+}
+
+TEST_F(SharingShard, WritesDownWhatItHasDoneInTheBuckets) {
+  const ChunkJournal::Layout layout{0, 5, kChunkBytes, 1};
+  const auto segment =
+      std::make_shared<Segment>(Segment::create({1, 0, layout.blocks(), layout.data_bytes()}, 1).value());
+  ChunkJournal journal(segment, layout);
+  const std::uint64_t stamp = stamp_of(kGeneration, {1, 0});
+  for (int rank = 0; rank < kRanks; ++rank) {
+    share(rank);
+    const auto of = [](auto& memory) {
+      return std::shared_ptr<std::byte>(reinterpret_cast<std::byte*>(memory.data()), [](std::byte*) {});
+    };
+    auto index = static_cast<std::size_t>(rank);
+    machine_.share(rank, 0, {{of(buckets_[index]), of(texts_[index])}, journal});
+  }
+  for (int rank = 0; rank < kRanks; ++rank) {
+    EXPECT_EQ(journal.look_up(2, stamp), ChunkJournal::Found::kInput);
+    ASSERT_TRUE(push_in_place(rank, 2));
+  }
+  EXPECT_EQ(journal.look_up(2, stamp), ChunkJournal::Found::kInBucket);
+  EXPECT_EQ(journal.look_up(2, stamp_of(kGeneration + 1, {1, 0})), ChunkJournal::Found::kInput);
+  EXPECT_EQ(journal.look_up(1, stamp), ChunkJournal::Found::kInput);
+  EXPECT_EQ(at(0, 32), 7.0f);
+  EXPECT_EQ(at(2, 47), 7.0f);
+  float in_scratch = 0;
+  std::memcpy(&in_scratch, journal.scratch(0).data(), sizeof in_scratch);
+  EXPECT_EQ(in_scratch, 7.0f);
+  journal.mark_summed(3, stamp);
+  EXPECT_EQ(journal.look_up(3, stamp), ChunkJournal::Found::kInScratch);
 }
 
 TEST_F(SharingShard, HoldsABucketUntilWhatWasPushedFromItIsSummed) {
   auto held = std::make_shared<std::vector<float>>(64, 2.0f);
   const std::shared_ptr<std::byte> bucket(held, reinterpret_cast<std::byte*>(held->data()));
-  machine_.share(1, 0, {bucket, nullptr});
+  machine_.share(1, 0, {{bucket, nullptr}, {}});
   ASSERT_TRUE(push_in_place(1, 0));
   ASSERT_TRUE(machine_.open(1, push_of(1, 0), table_of()));  // it came again, and shares nothing
   EXPECT_EQ(held.use_count(), 3);

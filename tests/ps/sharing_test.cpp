@@ -83,7 +83,8 @@ TEST_F(Sharing, FallsBackToTheSocketWhereTheShardIsOfAnotherHost) {
 TEST_F(Sharing, FallsBackToTheSocketWhereTheShardCannotHaveTheMemory) {
   ClusterRank one(cluster_, 0), other(cluster_, 1);
   ASSERT_TRUE(one.place(kBuckets) && other.place(kBuckets));
-  const auto later = host_buckets(cluster_.placement(0), 0, 1, kBuckets, cluster_.clock(), in_seconds(20));
+  const ObjectTable plan{0, 1, 2, 1, 4096, kBuckets};
+  const auto later = host_places(cluster_.placement(0), plan, cluster_.clock(), in_seconds(20));
   ASSERT_TRUE(later) << "from here on the keeper refuses the memory of the earlier plan";
   for (ClusterRank* rank : {&one, &other}) {
     ASSERT_TRUE(rank->client().open({0, 0, kBuckets, {rank->memory[0].data()}}, in_seconds(20)));

@@ -72,12 +72,12 @@ class World {
     memory_.push_back(std::move(buckets));
     std::vector<std::byte*> places;
     for (Bytes& bucket : memory_.back()) places.push_back(bucket.data());
-    clients_.emplace_back(table_, places, rank, 1u, /*is_shared=*/true);
+    clients_.emplace_back(table_, places, rank, 1u, ClientWays{.is_shared = true});
     for (int shard = 0; shard < shards_; ++shard) {
       auto opened = server(shard).open(rank, client(rank).header(FrameType::kOpen, 0), table_);
       ASSERT_TRUE(opened) << opened.error().text();
       opened->in_place = pick(0, 1) == 1;
-      if (opened->in_place) server(shard).share(rank, 0, shared(places));
+      if (opened->in_place) server(shard).share(rank, 0, {shared(places), {}});
       ASSERT_TRUE(client(rank).opened(shard, *opened));
     }
   }

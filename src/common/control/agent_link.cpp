@@ -33,6 +33,12 @@ Result<> AgentLink::Impl::on_notice(FrameType type, std::span<const std::byte> c
     if (callbacks.on_evict) callbacks.on_evict(evict->member);
     return {};
   }
+  if (type == FrameType::kLease) {
+    const auto lease = decode<Lease>(control);
+    if (!lease) return lease.error();
+    if (callbacks.on_lease) callbacks.on_lease(TimePoint(Duration(static_cast<std::int64_t>(lease->sent_ns))));
+    return {};
+  }
   if (type == FrameType::kStop) {
     if (callbacks.on_stop) callbacks.on_stop();
     return {};
@@ -75,6 +81,11 @@ void AgentLink::child_exited(const MemberId& child, int wait_status, std::uint64
   message.last_error = std::move(last_error);
   message.doing = std::move(doing);
   impl_->link.send(FrameType::kChildExited, encode(message));
+}
+
+void AgentLink::heartbeat(TimePoint now, std::vector<ChildBeat> children) {
+  const auto sent = static_cast<std::uint64_t>(now.time_since_epoch().count());
+  impl_->link.send(FrameType::kHeartbeat, encode(Heartbeat{sent, std::move(children)}));
 }
 
 void AgentLink::report_failure(const Failure& failure) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/control/cause.h"
 #include "common/control/control_link.h"
@@ -23,6 +24,8 @@ class AgentLink {
     std::function<void(const Start&)> on_start;
     /// A child is to be killed; its end is reported like any other.
     std::function<void(const MemberId&)> on_evict;
+    /// The coordinator has heard the heartbeat that was sent at `sent`.
+    std::function<void(TimePoint sent)> on_lease = {};
     /// Children are to stop after their step; the agent stays.
     std::function<void()> on_stop = {};
     /// Another world follows, once no child is left; `share` is what the launcher's plan says of it.
@@ -41,6 +44,8 @@ class AgentLink {
   /// stderr, `doing` what its recording says it was doing.
   void child_exited(const MemberId& child, int wait_status, std::uint64_t step, std::string last_error,
                     std::string doing = {});
+  /// How its children are, by what they say in their status pages.
+  void heartbeat(TimePoint now, std::vector<ChildBeat> children);
   /// Tells why this agent itself fails: the cause the user will read.
   void report_failure(const Failure& failure);
   /// The answer to on_shutdown: no child is left.

@@ -104,7 +104,8 @@ void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty
     change_.losses[who.rank] = {std::move(cause), now_ + options_.patience};
     return;
   }
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || restarting_ || told || !missed) return;
+  const bool expected = restarting_ && who.role != Role::kAgent;
+  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || expected || told || !missed) return;
   if (is_replaced(cause)) return lose(std::move(cause));
   verdict_.consider(std::move(cause), certainty, now_);
 }

@@ -22,7 +22,8 @@ CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
       gathers_(options_.workers, options_.replacements > 0),
       goodbyes_(options_.workers),
       verdict_(options_.patience),
-      attempts_(options_.replacements) {}
+      attempts_(options_.replacements),
+      liveness_(options_.timeout) {}
 
 Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const FrameHeader& header,
                                                      std::span<const std::byte> control, TimePoint now) {
@@ -49,6 +50,7 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   welcome.request = message->request;
   welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
+  if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
     send(who, FrameType::kShutdown, encode(Shutdown{exit_code}));
@@ -105,6 +107,9 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
     case FrameType::kChildExited:
       if (is_agent) return handle(from, control, &CoordinatorFsm::on_child_exited);
       break;
+    case FrameType::kHeartbeat:
+      if (is_agent) return handle(from, control, &CoordinatorFsm::on_heartbeat);
+      break;
     case FrameType::kAgentDone:
       if (is_agent) return on_agent_done(from);
       break;
@@ -136,6 +141,7 @@ CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failur
 CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
   now_ = now;
   answer_late_requests();
+  judge();
   evict_the_late();
   start_the_due();
   change_the_world();
@@ -155,6 +161,7 @@ std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
   for (const PlannedStart& planned : starts_) consider(planned.due);
   if (phase_ == Phase::kRunning) consider(next_change());
   if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
+  if (phase_ == Phase::kRunning) consider(liveness_.next_look());
   if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);
   return phase_ == Phase::kFinished ? std::nullopt : next;
 }

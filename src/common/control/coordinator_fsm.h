@@ -18,6 +18,7 @@
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
 #include "common/control/kv_store.h"
+#include "common/control/liveness.h"
 #include "common/control/messages.h"
 #include "common/control/roster.h"
 #include "common/net/frame.h"
@@ -32,8 +33,9 @@ struct CoordinatorOptions {
   std::uint32_t generation = 1;  ///< the first
   int replacements = 0;          ///< tries without progress to replace a lost process; 0: a loss ends the run
   bool restartable = false;      ///< all workers may begin again at any step: there are checkpoints
-  std::map<MemberId, std::int32_t> homes = {};      ///< the agents that start the members; not named: agent 0
-  Elasticity elasticity = {};                       ///< how the world may change
+  std::map<MemberId, std::int32_t> homes = {};  ///< the agents that start the members; not named: agent 0
+  Duration timeout{};          ///< silence or lack of progress that counts as a loss (liveness.h); 0: none does
+  Elasticity elasticity = {};  ///< how the world may change
   Duration patience = std::chrono::seconds(1);      ///< how long a closed connection waits for its agent's reason
   Duration end_timeout = std::chrono::seconds(30);  ///< how long the end of the run waits for those that do not answer
 };
@@ -109,12 +111,19 @@ class CoordinatorFsm {
   void replace(const Cause& cause);
   void evict_the_late();
   void evict(const MemberId& who);
+  void evict_all();
   MemberId home_of(const MemberId& who) const;
   void begin_generation(const std::vector<MemberId>& lost, const std::string& why);
   void restart_all(const std::string& why);
   void begin_again();
   void start_the_due();
   std::uint64_t step_of_run() const;
+
+  // coordinator_liveness.cpp: who is silent, stuck or slow
+  Result<> on_heartbeat(const MemberId& from, Heartbeat message);
+  void judge();
+  void act_on(const Liveness::Finding& finding);
+  void condemn(const MemberId& who, std::string why);
 
   // coordinator_resize.cpp: how a run goes on in another world
   Result<> ask_for_world(int workers);
@@ -158,6 +167,7 @@ class CoordinatorFsm {
   KvStore store_;
   Verdict verdict_;
   Attempts attempts_;
+  Liveness liveness_;
   std::map<MemberId, Loss> losses_;
   std::vector<PlannedStart> starts_;
   WorldChange change_;

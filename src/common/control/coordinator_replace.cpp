@@ -51,18 +51,23 @@ void CoordinatorFsm::lose(Cause cause) {
   const MemberId who = cause.member;
   const Roster::Entry& entry = roster_.at(who);
   const auto [loss, is_new] = losses_.try_emplace(who, Loss{cause, now_ + options_.patience});
-  if (!is_new && !entry.reported) loss->second.cause = std::move(cause);
+  if (!is_new && entry.reported && loss->second.evicted)
+    loss->second.cause.doing = std::move(cause.doing);
+  else if (!is_new && !entry.reported)
+    loss->second.cause = std::move(cause);
   if (entry.exited) replace(Cause(loss->second.cause));
 }
 
 void CoordinatorFsm::replace(const Cause& cause) {
   const MemberId who = cause.member;
   losses_.erase(who);
+  liveness_.forget(who);
   last_loss_ = cause;
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
   if (!pause && shrink(cause)) return;
   if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
   roster_.vacate(who, generation_ + 1);
+  store_.forget(who);
   begin_generation({who}, cause.text());
   notice(cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
   // Before that there is no state to take over: those that have begun ask for all to begin again, the others begin now.
@@ -73,6 +78,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
 
 void CoordinatorFsm::begin_generation(const std::vector<MemberId>& lost, const std::string& why) {
   ++generation_;
+  liveness_.begin_generation();
   gathers_.begin_generation();
   goodbyes_.begin_generation();
   store_.forget_waiters();
@@ -123,10 +129,15 @@ void CoordinatorFsm::restart_all(const std::string& why) {
   losses_.clear();
   starts_.clear();
   ++generation_;  // what those say that are being ended is not heard any more
+  evict_all();
+  begin_again();
+}
+
+// Whoever has ended is not there any more, and an agent knows nobody whom it has not started.
+void CoordinatorFsm::evict_all() {
   for (const MemberId& member : roster_.members_but_agents()) {
     if (!roster_.at(member).exited) evict(member);
   }
-  begin_again();
 }
 
 void CoordinatorFsm::begin_again() {
@@ -143,6 +154,7 @@ void CoordinatorFsm::begin_again() {
   for (const MemberId& member : members) {
     roster_.vacate(member, generation_);
     roster_.at(member).step = 0;
+    liveness_.forget(member);
     starts_.push_back({{member, generation_, /*newcomer=*/false}, now_});
   }
   start_the_due();

@@ -70,7 +70,7 @@ Result<> CoordinatorFsm::on_store(const MemberId& from, StoreRequest message) {
 void CoordinatorFsm::set(const MemberId& from, const StoreRequest& message, std::string value, std::int64_t number) {
   Reply answer;
   answer.values = {value};
-  auto waiters = store_.set(message.keys.front(), std::move(value));
+  auto waiters = store_.set(message.keys.front(), std::move(value), from);
   if (!waiters) return refuse(from, FrameType::kStoreReply, message.request, waiters.error());
   for (const auto& waiter : *waiters) {
     answer.request = waiter.request;

@@ -7,20 +7,20 @@
 
 namespace tutti {
 
-Result<std::vector<KvStore::Waiter>> KvStore::set(const std::string& key, std::string value) {
+Result<std::vector<KvStore::Waiter>> KvStore::set(const std::string& key, std::string value, const MemberId& by) {
   const auto old = values_.find(key);
-  const std::size_t freed = old == values_.end() ? 0 : key.size() + old->second.size();
+  const std::size_t freed = old == values_.end() ? 0 : key.size() + old->second.bytes.size();
   const std::size_t bytes = bytes_ - freed + key.size() + value.size();
   if (bytes > kBytesMax) return fail(Errc::kUsage, "the run's store is full: no room for key '" + key + "'");
   bytes_ = bytes;
-  values_[key] = std::move(value);
+  values_[key] = {std::move(value), by};
   auto node = waiters_.extract(key);
   return node ? std::move(node.mapped()) : std::vector<Waiter>();
 }
 
 const std::string* KvStore::find(const std::string& key) const {
   const auto found = values_.find(key);
-  return found == values_.end() ? nullptr : &found->second;
+  return found == values_.end() ? nullptr : &found->second.bytes;
 }
 
 Result<std::int64_t> KvStore::sum(const std::string& key, std::int64_t amount) const {
@@ -42,9 +42,17 @@ bool KvStore::contains(const std::vector<std::string>& keys) const {
 bool KvStore::erase(const std::string& key) {
   const auto found = values_.find(key);
   if (found == values_.end()) return false;
-  bytes_ -= key.size() + found->second.size();
+  bytes_ -= key.size() + found->second.bytes.size();
   values_.erase(found);
   return true;
+}
+
+void KvStore::forget(const MemberId& member) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : values_) {
+    if (value.by == member) keys.push_back(key);
+  }
+  for (const std::string& key : keys) erase(key);
 }
 
 std::vector<KvStore::Late> KvStore::expire(TimePoint now) {

@@ -31,7 +31,7 @@ class KvStore {
   static constexpr std::size_t kBytesMax = 256 << 20;
 
   /// Those who waited for the key.
-  Result<std::vector<Waiter>> set(const std::string& key, std::string value);
+  Result<std::vector<Waiter>> set(const std::string& key, std::string value, const MemberId& by);
   /// Null: not set.
   const std::string* find(const std::string& key) const;
   void wait(const std::string& key, const Waiter& waiter) { waiters_[key].push_back(waiter); }
@@ -40,6 +40,8 @@ class KvStore {
   Result<std::int64_t> sum(const std::string& key, std::int64_t amount) const;
   bool contains(const std::vector<std::string>& keys) const;
   bool erase(const std::string& key);
+  /// What that member has set last is not true any more.
+  void forget(const MemberId& member);
 
   /// A new generation: nobody waits any more.
   void forget_waiters() noexcept { waiters_.clear(); }
@@ -48,7 +50,12 @@ class KvStore {
   std::optional<TimePoint> next_deadline() const;
 
  private:
-  std::map<std::string, std::string> values_;
+  struct Value {
+    std::string bytes;
+    MemberId by;
+  };
+
+  std::map<std::string, Value> values_;
   std::map<std::string, std::vector<Waiter>> waiters_;
   std::size_t bytes_ = 0;
 };

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "common/activity.h"
 #include "common/bounded_archive.h"
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
@@ -148,6 +149,39 @@ struct ChildExited {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(member, wait_status, step, last_error, doing);
+  }
+};
+
+/// How a child of an agent is, as its status page says.
+struct ChildBeat {
+  MemberId member;
+  Activity activity = Activity::kStarting;
+  std::uint64_t step = 0;
+  std::uint64_t silent_ns = 0;  ///< since the last sign of its loop thread; 0 before the first
+  std::uint64_t since_ns = 0;   ///< how long it has been in its wait
+  std::uint64_t waited_ns = 0;  ///< in all its exchanges
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(member, activity, step, silent_ns, since_ns, waited_ns);
+  }
+};
+
+/// kHeartbeat, from an agent, for all its children.
+struct Heartbeat {
+  std::uint64_t sent_ns = 0;  ///< by the agent's clock: it is given back
+  std::vector<ChildBeat> children;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(sent_ns, children);
+  }
+};
+
+/// kLease, the answer: the agent's children may start steps for a timeout from when that heartbeat was sent.
+struct Lease {
+  std::uint64_t sent_ns = 0;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(sent_ns);
   }
 };
 

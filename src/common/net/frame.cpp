@@ -29,6 +29,8 @@ bool is_known(FrameType type) {
     case FrameType::kAgentDone:
     case FrameType::kStart:
     case FrameType::kEvict:
+    case FrameType::kHeartbeat:
+    case FrameType::kLease:
     case FrameType::kAssign:
     case FrameType::kStop:
     case FrameType::kOpen:

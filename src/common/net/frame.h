@@ -33,6 +33,8 @@ enum class FrameType : std::uint16_t {
   kAgentDone,
   kStart,
   kEvict,
+  kHeartbeat,
+  kLease,
   kAssign = 48,
   kStop,
   // between a client and a shard

@@ -11,13 +11,14 @@
 
 #include "common/bootstrap.h"
 #include "common/control/member.h"
+#include "common/pulse.h"
 
 namespace {
 
 struct Grief {
   int rank = -1;
   std::uint64_t step = 0;
-  std::string kind;  // "exit", "kill", "throw"
+  std::string kind;  // "exit", "kill", "stop", "throw"
 };
 using Keys = std::vector<std::string>;
 
@@ -31,6 +32,7 @@ int descriptor(const tutti::Environment& environment, const char* name) {
 void come_to(const Grief& grief) {
   std::fprintf(stderr, "rank %d comes to grief\n", grief.rank);
   if (grief.kind == "kill") raise(SIGKILL);
+  if (grief.kind == "stop") raise(SIGSTOP);
   if (grief.kind == "exit") _exit(3);
   throw std::runtime_error("the data has an end");
 }
@@ -51,6 +53,10 @@ void work(std::uint64_t steps, const Grief& grief, const Keys& awaited) {
   const auto recorder = tutti::begin_recording(self.recordings, tutti::recorded_process(self), log);
   tutti::EventTee events;
   if (recorder) events.add(*recorder);
+  const auto timeout =
+      std::chrono::duration_cast<tutti::Duration>(std::chrono::duration<double>(self.config.timeout_s));
+  const auto pulse = tutti::start_pulse(loop, status, timeout, log);
+  if (pulse) events.add(*pulse);
   const auto record = [&](tutti::EventKind kind, std::uint64_t step) {
     events.record({clock.now(), kind, self.rank, self.generation, step, 0, 0, 0});
   };

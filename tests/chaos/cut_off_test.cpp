@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processes that live but cannot be heard, or cannot be believed: cut off by the proxy, stopped, or with flipped bits
+// on their way.
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <memory>
+
+#include "tests/chaos/chaos_run.h"
+#include "tests/chaos/proxy.h"
+#include "tests/chaos/push_killer.h"
+
+namespace tutti::testing {
+namespace {
+
+constexpr const char* kReplaced = "begins with a new process";
+constexpr std::int64_t kStruck = 60;
+
+/// Silence is judged within three seconds.
+ChaosOptions watched(const Proxy& proxy) {
+  ChaosOptions options = through(proxy);
+  options.configuration.push_back("timeout_s=3");
+  options.hold_ms = 5;
+  return options;
+}
+
+enum class Ways { kBoth, kToOthers };
+
+/// Rank 2 cannot be heard any more, or neither hear nor be heard, until it is gone.
+void expect_replaced_when_cut_off(Ways ways) {
+  const TemporaryFolder folder;
+  std::atomic<pid_t> victim = 0;
+  Proxy proxy(folder.path(), [&](const Piece& piece) {
+    const bool is_cut = piece.link.pid == victim && (ways == Ways::kBoth || piece.to_server);
+    return is_cut ? kHold : Decision{};
+  });
+  ChaosRun run(watched(proxy));
+  ASSERT_TRUE(run.reaches(kStruck)) << run.err();
+  run.note({2, kStruck, monotonic_ns()});
+  victim = run.marks().pid(2);
+  run.expect_same_bits();
+  proxy.play(nullptr);
+  EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
+  run.report("11", 1);
+}
+
+TEST(CutOffWorker, BothWaysIsReplaced) {
+  expect_replaced_when_cut_off(Ways::kBoth);
+}
+
+TEST(CutOffWorker, OneWayIsReplaced) {
+  expect_replaced_when_cut_off(Ways::kToOthers);
+}
+
+TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
+  const TemporaryFolder folder;
+  std::atomic<bool> is_cut = false;
+  Proxy proxy(folder.path(), [&](const Piece& piece) {
+    return is_cut && piece.link.target == Link::Target::kCoordinator ? kHold : Decision{};
+  });
+  ChaosRun run(watched(proxy));
+  ASSERT_TRUE(run.reaches(kStruck)) << run.err();
+  run.note({-1, kStruck, monotonic_ns()});
+  is_cut = true;
+  EXPECT_FALSE(run.finish(std::chrono::seconds(10))) << run.err();
+  is_cut = false;
+  run.expect_same_bits();
+  EXPECT_EQ(count(run.err(), kReplaced), 0u) << run.err();
+  run.report("12", 1);
+}
+
+TEST(StoppedShard, IsReplacedAndDoesNoHarmWhenItWakes) {
+  const TemporaryFolder folder;
+  const Proxy proxy(folder.path());
+  ChaosRun run(watched(proxy));
+  ASSERT_TRUE(run.reaches(kStruck)) << run.err();
+  const auto servers = run.run().processes(bin_folder() + "/tutti server");
+  ASSERT_EQ(servers.size(), 2u);
+  run.strike(Role::kServer, 1, servers[1].pid, SIGSTOP);
+  if (!run.finish(std::chrono::seconds(10))) ::kill(servers[1].pid, SIGCONT);
+  run.expect_same_bits();
+  EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
+  run.report("9", 1);
+}
+
+/// A bit of the first push or result of these steps flips.
+class BitFlipper {
+ public:
+  Decision operator()(const Piece& piece) {
+    const FrameType type = flips_ % 2 == 0 ? FrameType::kPush : FrameType::kResult;
+    const std::uint64_t step = 40 + 40 * static_cast<std::uint64_t>(flips_);
+    if (flips_ == kFlips || !piece.is(type) || piece.frame->step != step || piece.size < 2) return {};
+    ++flips_;
+    return {.flip = piece.size / 2};
+  }
+  int flips() const { return flips_; }
+
+ private:
+  static constexpr int kFlips = 3;
+  int flips_ = 0;
+};
+
+TEST(FlippedBits, OnTheirWayAreNoUpdates) {
+  const TemporaryFolder folder;
+  const auto flipper = std::make_shared<BitFlipper>();
+  Proxy proxy(folder.path(), [flipper](const Piece& piece) { return (*flipper)(piece); });
+  ChaosRun run(watched(proxy));
+  run.expect_same_bits();
+  proxy.play(nullptr);
+  EXPECT_EQ(flipper->flips(), 3);
+  std::printf("measured row=16 exchange=ps flips=%d SHA=yes\n", flipper->flips());
+}
+
+}  // namespace
+}  // namespace tutti::testing

@@ -71,6 +71,9 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::frame(const MemberId& from, cons
     return fail(Errc::kProtocol, "a frame of generation " + std::to_string(header.generation) + ", the run is in " +
                                      std::to_string(generation_));
   }
+  // One that was only silent, and wakes: its processes' places are others' now.
+  if (!is_fenced && change_.gone.contains(from.rank))
+    return fail(Errc::kPeerLost, describe(from) + " was given up, and its processes replaced");
   TUTTI_TRY(dispatch(from, header, control));
   settle();
   return std::exchange(actions_, {});

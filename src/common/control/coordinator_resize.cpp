@@ -136,9 +136,7 @@ void CoordinatorFsm::begin_world(WorldPlan plan, const std::string& why) {
     losses_.clear();
     starts_.clear();
     ++generation_;  // what those say that are being ended is not heard any more
-    for (const MemberId& member : roster_.members_but_agents()) {
-      if (!roster_.at(member).exited) evict(member);
-    }
+    evict_all();
   }
   begin_again();
 }
@@ -152,6 +150,7 @@ void CoordinatorFsm::enter_next_world() {
   options_.workers = plan.workers;
   options_.servers = plan.servers;
   options_.homes = plan.homes;
+  for (const MemberId& member : roster_.members_but_agents()) liveness_.forget(member);  // some are in no world after
   roster_.resize(plan.workers, plan.servers);
   attempts_.forget();
   for (const MemberId& agent : roster_.connected(Role::kAgent)) {

@@ -163,6 +163,29 @@ TEST(CoordinatorResize, LostAgentsShareGoesToTheOthersWhereTheNumberIsFixed) {
   run.expect_world({{0, rank(0)}, {2, rank(1)}, {3, rank(2)}}, "3 workers");
 }
 
+TEST(CoordinatorResize, AgentThatWakesAfterItWasGivenUpIsNotHeard) {
+  Elastic run;
+  run.closed(agent(1));
+  run.pass(run.options.patience);
+  const std::string late = encode(ChildExited{rank(2), SIGKILL, 0, ""});
+  EXPECT_FALSE(run.frame(agent(1), FrameType::kChildExited, late)) << "its connection is closed";
+}
+
+TEST(CoordinatorResize, SilenceOfAMemberOfALargerWorldIsNobodysLoss) {
+  CoordinatorOptions options = elastic();
+  options.timeout = std::chrono::seconds(3);
+  Elastic run(options);
+  ChildBeat beat;
+  beat.member = rank(2);
+  beat.activity = Activity::kWorking;
+  run.say(agent(2), FrameType::kHeartbeat, Heartbeat{1, {beat}});
+  run.resize(2);
+  run.stop(3);
+  run.exited(agent(0), shard(0), 0);
+  for (int i = 0; i < 8; ++i) run.pass(std::chrono::milliseconds(500));
+  EXPECT_TRUE(run.lines.empty());
+}
+
 TEST(CoordinatorResize, AgentWithoutProcessesIsMissedByNobody) {
   Elastic run;
   run.closed(agent(3));

@@ -171,19 +171,23 @@ TEST(CoordinatorResize, AgentThatWakesAfterItWasGivenUpIsNotHeard) {
   EXPECT_FALSE(run.frame(agent(1), FrameType::kChildExited, late)) << "its connection is closed";
 }
 
-TEST(CoordinatorResize, SilenceOfAMemberOfALargerWorldIsNobodysLoss) {
+TEST(CoordinatorResize, NobodyWaitsForAMemberOfALargerWorld) {
   CoordinatorOptions options = elastic();
   options.timeout = std::chrono::seconds(3);
   Elastic run(options);
-  ChildBeat beat;
-  beat.member = rank(2);
-  beat.activity = Activity::kWorking;
-  run.say(agent(2), FrameType::kHeartbeat, Heartbeat{1, {beat}});
+  const auto beat = [&](int number, Activity activity, std::chrono::nanoseconds since) {
+    ChildBeat child;
+    child.member = rank(number);
+    child.activity = activity;
+    child.since_ns = static_cast<std::uint64_t>(since.count());
+    run.say(agent(number), FrameType::kHeartbeat, Heartbeat{1, {child}});
+  };
+  beat(2, Activity::kWorking, {});
   run.resize(2);
   run.stop(3);
   run.exited(agent(0), shard(0), 0);
-  for (int i = 0; i < 8; ++i) run.pass(std::chrono::milliseconds(500));
-  EXPECT_TRUE(run.lines.empty());
+  for (const int number : {0, 1}) beat(number, Activity::kWaiting, std::chrono::hours(1));
+  EXPECT_THAT(run.notices, ElementsAre(HasSubstr("from 3 workers to 2")));
 }
 
 TEST(CoordinatorResize, AgentWithoutProcessesIsMissedByNobody) {

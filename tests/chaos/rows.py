@@ -29,8 +29,6 @@ ROWS = {
           [("chaos_test", "Liveness.Stopped*:Liveness.PauseOf*")]),
     "9": ("a shard is stopped for 10 s", "SHA", [("chaos_long_test", "StoppedShard.*")]),
     "10": ("a worker is ten times slower", "named within 20 steps, SHA", [("chaos_test", "Liveness.SlowWorker*")]),
-    "11": ("a worker is cut off from all others for 30 s, both ways and one way", "dead at 3 s, R 8, L 0, SHA",
-           [("chaos_long_test", "CutOffWorker.*")]),
     "12": ("the coordinator is cut off from all others for 30 s", "goes on 3 s after healing, SHA",
            [("chaos_long_test", "CutOffCoordinator.*")]),
     "13": ("everything is delayed by 100 +- 50 ms", "0 evictions, SHA", [("chaos_long_test", "WireLong.Delays*")]),

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <csignal>
+#include <span>
 
 #include "common/assert.h"
 #include "common/pulse.h"
 #include "common/stop_signals.h"
 #include "launch/executable.h"
+#include "launch/next_world.h"
 
 namespace tutti::launch {
 namespace {
@@ -56,11 +58,7 @@ Agent::~Agent() = default;
 Result<int> Agent::run() {
   watch_signals();
   if (site_.launcher != 0) watch_launcher();
-  if (site_.index == site_.host.first_agent) {
-    auto keeper = SegmentKeeper::start(loop_, host_memory(), log_);
-    if (!keeper) return std::move(keeper).error();
-    keeper_ = std::move(*keeper);
-  }
+  TUTTI_TRY(keep_memory());
   TUTTI_TRY(join());
   start_children();
   beat();
@@ -88,6 +86,10 @@ Result<> Agent::join() {
     boost::asio::post(context_, [this, member] { supervisor_.kill(member); });
   };
   callbacks.on_lease = [this](TimePoint sent) { boost::asio::post(context_, [this, sent] { extend_lease(sent); }); };
+  callbacks.on_stop = [this] { boost::asio::post(context_, [this] { stop_for_another_world(); }); };
+  callbacks.on_assign = [this](const std::string& share) {
+    boost::asio::post(context_, [this, share] { enter_world(share); });
+  };
   callbacks.on_lost = [this](const Failure& why) {
     boost::asio::post(context_, [this, why] {
       log_.error("the coordinator is gone: {}", why.text());
@@ -100,8 +102,39 @@ Result<> Agent::join() {
   return {};
 }
 
+// Each world has keepers of its own: its segments have other shapes.
 std::string Agent::host_memory() const {
-  return keeper_name(site_.card.job, site_.host.first_agent);
+  return keeper_name(site_.card.job, world_ * site_.agents + site_.host.first_agent);
+}
+
+Result<> Agent::keep_memory() {
+  keeper_.reset();
+  if (site_.index != site_.host.first_agent) return {};
+  auto keeper = SegmentKeeper::start(loop_, host_memory(), log_);
+  if (!keeper) return std::move(keeper).error();
+  keeper_ = std::move(*keeper);
+  return {};
+}
+
+void Agent::stop_for_another_world() {
+  is_stopping_ = true;
+  supervisor_.ask_to_stop();
+}
+
+void Agent::enter_world(const std::string& share) {
+  const auto next = decode<NextWorld>(std::as_bytes(std::span(share)));
+  if (!next) return link_->report_failure(next.error());
+  if (next->placement.size() != static_cast<std::size_t>(site_.agents)) {
+    return link_->report_failure(fail(Errc::kProtocol, "another world is of another number of agents"));
+  }
+  site_.share = next->placement[static_cast<std::size_t>(site_.index)];
+  site_.host = host_place(next->placement, site_.index);
+  site_.config.workers = next->workers;
+  site_.config.shards = next->shards;
+  site_.config.exchange = next->exchange;
+  is_stopping_ = false;
+  ++world_;
+  if (const auto kept = keep_memory(); !kept) link_->report_failure(kept.error());
 }
 
 void Agent::start_children() {
@@ -122,7 +155,7 @@ void Agent::start_again(const Start& start) {
   plan.bootstrap.generation = start.generation;
   plan.bootstrap.newcomer = start.newcomer;
   start_child(std::move(plan));
-  if (interrupted_by_ != 0) supervisor_.ask_to_stop();
+  if (interrupted_by_ != 0 || is_stopping_) supervisor_.ask_to_stop();
 }
 
 ChildPlan Agent::plan_of(const MemberId& member) const {

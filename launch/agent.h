@@ -30,6 +30,7 @@ namespace tutti::launch {
 /// What an agent knows once the agents have agreed.
 struct AgentSite {
   int index = 0;
+  int agents = 1;
   AgentShare share;
   HostPlace host;
   RunConfig config;
@@ -59,6 +60,9 @@ class Agent {
 
  private:
   Result<> join();
+  Result<> keep_memory();
+  void stop_for_another_world();
+  void enter_world(const std::string& share);
   std::string host_memory() const;
   void start_children();
   void start_child(ChildPlan plan);
@@ -79,7 +83,7 @@ class Agent {
   void give_grace();
   void end(int exit_code);
 
-  const AgentSite site_;
+  AgentSite site_;
   Loop& loop_;
   const Logger log_;
   boost::asio::io_context context_{1};
@@ -93,6 +97,8 @@ class Agent {
   std::unique_ptr<AgentLink> link_;
   std::optional<TimePoint> lease_end_;
   bool told_of_silence_ = false;
+  int world_ = 0;                 // counts them
+  bool is_stopping_ = false;      // the children of this world
   std::optional<int> exit_code_;  // set: the run is ending
   int interrupted_by_ = 0;
   std::chrono::steady_clock::time_point asked_at_{};

@@ -12,6 +12,7 @@ namespace {
 
 class LocalWorld final : public AgentWorld {
  public:
+  explicit LocalWorld(pid_t launcher) : launcher_(launcher) {}
   int rank() const noexcept override { return 0; }
   int size() const noexcept override { return 1; }
   Result<std::vector<std::string>> all_gather(const std::string& contribution, Deadline) override {
@@ -19,6 +20,10 @@ class LocalWorld final : public AgentWorld {
   }
   Result<std::string> broadcast(const std::string& contribution, Deadline) override { return contribution; }
   int leave(int exit_code, Deadline) override { return exit_code; }
+  pid_t launcher() const noexcept override { return launcher_; }
+
+ private:
+  const pid_t launcher_;
 };
 
 #if TUTTI_WITH_MPI
@@ -51,8 +56,8 @@ class MpiAgentWorld final : public AgentWorld {
 
 }  // namespace
 
-std::unique_ptr<AgentWorld> make_local_world() {
-  return std::make_unique<LocalWorld>();
+std::unique_ptr<AgentWorld> make_local_world(pid_t launcher) {
+  return std::make_unique<LocalWorld>(launcher);
 }
 
 Result<std::unique_ptr<AgentWorld>> open_mpi_world() {

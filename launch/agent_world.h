@@ -28,11 +28,16 @@ class AgentWorld {
   /// Collective, the last call: agents part with the greatest exit code, or with their own if the others do not answer
   /// in time.
   virtual int leave(int exit_code, Deadline deadline) = 0;
+  /// Whether the others live on when one of them is killed.
+  virtual bool outlives_agents() const noexcept { return false; }
+  /// Agents that will not come to leave().
+  virtual void forget(const std::vector<int>& lost) { (void)lost; }
   /// The process whose death ends this agent; 0: none.
   virtual pid_t launcher() const noexcept { return 0; }
 };
 
-std::unique_ptr<AgentWorld> make_local_world();
+/// The only agent's; `launcher` is the process whose death ends it.
+std::unique_ptr<AgentWorld> make_local_world(pid_t launcher = 0);
 /// kUnavailable where tutti was built without MPI.
 Result<std::unique_ptr<AgentWorld>> open_mpi_world();
 

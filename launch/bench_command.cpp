@@ -37,6 +37,12 @@ RunRequest bench_request(const BenchCommand& command, const std::string& program
     keys.push_back("exchange=ps");
     keys.push_back("chunk_bytes=4000000");
   }
+  if (command.options.bench == "guards") {
+    keys.push_back("replacements=3");
+    keys.push_back("replica_check_every=100");
+    keys.push_back("progress_s=86400");  // no lines of the loop between those of the bench
+    if (overrides_key(command, "checkpoint_dir")) keys.push_back("checkpoint_every=50");
+  }
   if (!command.exchange.empty()) keys.push_back("exchange=" + command.exchange);
   if (command.options.transport != "auto") keys.push_back("transport=" + command.options.transport);
   keys.insert(keys.end(), command.overrides.begin(), command.overrides.end());

@@ -39,7 +39,8 @@ void add_key_options(CLI::App& run, std::vector<std::string>& overrides) {
 }
 
 void add_bench(CLI::App& app, BenchCommand& command) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure this machine or cluster: tutti bench allreduce|pushpull|step");
+  CLI::App* bench =
+      app.add_subcommand("bench", "Measure this machine or cluster: tutti bench allreduce|pushpull|step|guards");
   bench::add_options(*bench, command.options);
   bench->add_option("--ranks", command.ranks, "0: as many as hosts or mpirun give, else 2")
       ->check(CLI::Range(0, 65536))
@@ -77,6 +78,13 @@ void add_explain(CLI::App& app, ExplainCommand& command) {
       ->capture_default_str();
 }
 
+void add_resize(CLI::App& app, ResizeCommand& command) {
+  CLI::App* resize =
+      app.add_subcommand("resize", "Have an elastic run (workers=2:8) go on with another number of workers");
+  resize->add_option("folder", command.folder, "of the run, as it told it")->required();
+  resize->add_option("workers", command.workers)->required()->check(CLI::PositiveNumber);
+}
+
 /// The words that are no option: a file, key=value.
 Result<> take_words(const std::vector<std::string>& words, RunRequest& request) {
   for (const std::string& word : words) {
@@ -110,6 +118,8 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   add_bench(app, bench);
   CheckpointCommand checkpoint;
   add_checkpoint(app, checkpoint);
+  ResizeCommand resize;
+  add_resize(app, resize);
   ExplainCommand explain;
   add_explain(app, explain);
   app.add_subcommand("server", "One shard; started by an agent");
@@ -133,6 +143,7 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   }
   if (app.got_subcommand("help")) return Command(PrintCommand{config_help()});
   if (app.got_subcommand("server")) return Command(ServerCommand{});
+  if (app.got_subcommand("resize")) return Command(std::move(resize));
   if (app.got_subcommand("explain")) return Command(std::move(explain));
   if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
   if (app.got_subcommand("checkpoint")) return Command(std::move(checkpoint));

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 
 #include "common/bootstrap.h"
 #include "common/event.h"
@@ -18,7 +19,7 @@
 #include "launch/executable.h"
 #include "launch/explain.h"
 #include "launch/launcher.h"
-#include "launch/mpirun_parent.h"
+#include "launch/run_parent.h"
 #include "launch/run_plan.h"
 #include "launch/slurm_world.h"
 #include "ps/server_main.h"
@@ -67,21 +68,21 @@ int dry_run(const RunPlan& plan, Launch launch, const LaunchSite& site, std::vec
   return 0;
 }
 
-Result<std::unique_ptr<AgentWorld>> open_world(Launch launch, const RunRequest& request,
-                                               const Environment& environment) {
+Result<std::unique_ptr<AgentWorld>> open_world(Launch launch, const RunRequest& request, const Environment& environment,
+                                               pid_t launcher) {
   if (launch == Launch::kMpiAgent) return open_mpi_world();
-  if (launch == Launch::kLocal) return make_local_world();
+  if (launch == Launch::kLocal) return make_local_world(launcher);
   const auto config = load(request, environment);
   if (!config) return config.error();
   return SlurmWorld::open(environment, config->log_dir);
 }
 
-/// REQUIRES: one thread (the guard is forked).
-int be_agent(Launch launch, const RunRequest& request, const Environment& environment) {
+/// `launcher`: the process whose death ends a local agent; 0: none. REQUIRES: one thread (the guard is forked).
+int be_agent(Launch launch, const RunRequest& request, const Environment& environment, pid_t launcher = 0) {
   signal(SIGPIPE, SIG_IGN);  // a reader of our output, or a child, may go away at any time
   auto guard = OrphanGuard::start(estate_of_mpirun(environment));
   if (!guard) return complain(guard.error());
-  auto world = open_world(launch, request, environment);
+  auto world = open_world(launch, request, environment, launcher);
   if (!world) return complain(world.error());
   return run_as_agent(**world, *guard, request, environment);
 }
@@ -108,7 +109,14 @@ int run_embedded(const RunRequest& request, const Environment& environment) {
   line.added.erase("OMPI_MCA_btl");  // agents do without OpenMPI's shared memory; here it is what is measured
   line.added.insert(program.added.begin(), program.added.end());
   fmt::print(stderr, "tutti: {}\n", line.text());
-  const auto ended = run_mpirun(line, environment);
+  const auto ended = RunParent().run_mpirun(line, environment);
+  return ended ? ended->exit_code : complain(ended.error());
+}
+
+/// As the parent of the agents, which may start them again.
+int be_parent(const RunConfig& config, const std::function<Result<RunParent::End>(RunParent&)>& once) {
+  RunParent parent;
+  const auto ended = run_with_restarts(config, parent, [&] { return once(parent); });
   return ended ? *ended : complain(ended.error());
 }
 
@@ -126,25 +134,37 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
   const LaunchSite site = this_site(environment);
   if (is_mpi_rank(environment) && !command.dry_run) return be_agent(Launch::kMpiAgent, command.request, environment);
 
-  const auto config = load(command.request, environment);
+  auto config = load(command.request, environment);
   if (!config) return complain(config.error());
   const auto launch = choose_launch(*config, site);
   if (!launch) return complain(launch.error());
+  // Slurm's agents are told by their number.
+  const bool starts_here = *launch == Launch::kLocal || *launch == Launch::kMpirun;
+  const int room = config->hosts.empty() ? cores_here() : static_cast<int>(expand_hosts(config->hosts).size());
+  if (starts_here && config->workers == 0) config->workers = first_workers(*config, room);
   const auto plan = plan_run(*config, expected_hosts(*config, *launch, environment));
   if (!plan) return complain(plan.error());
   if (command.dry_run) return dry_run(*plan, *launch, site, line);
   if (const auto program = find_program(plan->config.program.front(), environment); !program) {
     return complain(program.error());
   }
-  if (*launch == Launch::kLocal || *launch == Launch::kSlurmAgent) {
+  if (*launch == Launch::kSlurmAgent || (*launch == Launch::kLocal && config->restarts == 0)) {
     return be_agent(*launch, command.request, environment);
+  }
+  if (*launch == Launch::kLocal) {
+    return be_parent(*config, [&](RunParent& parent) {
+      return parent.run_agent([&](pid_t self) { return be_agent(Launch::kLocal, command.request, environment, self); });
+    });
   }
 
   const CommandLine become = line_of(*launch, *config, site, line);
   fmt::print(stderr, "tutti: {}\n", become.text());
-  if (*launch == Launch::kSrun) return complain(exec_line(become, environment));
-  const auto ended = run_mpirun(become, environment);
-  return ended ? *ended : complain(ended.error());
+  if (*launch == Launch::kSrun) {
+    if (config->restarts > 0)
+      fmt::print(stderr, "tutti: restarts has no effect under Slurm: ask sbatch for --requeue\n");
+    return complain(exec_line(become, environment));
+  }
+  return be_parent(*config, [&](RunParent& parent) { return parent.run_mpirun(become, environment); });
 }
 
 namespace {

@@ -11,6 +11,7 @@
 #include "common/result.h"
 #include "launch/bench_command.h"
 #include "launch/checkpoint_command.h"
+#include "launch/resize.h"
 #include "launch/run.h"
 
 namespace tutti::launch {
@@ -29,8 +30,8 @@ struct ExplainCommand {
 struct PrintCommand {
   std::string text;
 };
-using Command = std::variant<RunCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand, ExplainCommand,
-                             PrintCommand>;
+using Command = std::variant<RunCommand, ResizeCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand,
+                             ExplainCommand, PrintCommand>;
 
 /// `arguments` are those behind the program's name. Errors: kUsage, naming what is wrong and how it goes.
 Result<Command> parse_command(const std::vector<std::string>& arguments);

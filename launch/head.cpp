@@ -9,22 +9,14 @@
 #include <fstream>
 #include <span>
 
+#include "launch/next_world.h"
+
 namespace tutti::launch {
 namespace {
 
 /// "20260331-142501-8c1f03": sorts by time, and two jobs of one second differ.
 std::string run_name(const JobId& job) {
   return fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), hex(std::span(job).first(3)));
-}
-
-std::map<MemberId, std::int32_t> homes_of(const std::vector<AgentShare>& placement) {
-  std::map<MemberId, std::int32_t> homes;
-  for (std::int32_t agent = 0; agent < static_cast<std::int32_t>(placement.size()); ++agent) {
-    const AgentShare& share = placement[static_cast<std::size_t>(agent)];
-    for (const WorkerSlot& slot : share.workers) homes[{Role::kWorker, slot.rank}] = agent;
-    for (const int shard : share.shards) homes[{Role::kServer, shard}] = agent;
-  }
-  return homes;
 }
 
 Result<> save_config(const RunPlan& plan, const std::string& folder) {
@@ -46,11 +38,16 @@ Result<Secret> secret_of(const RunCard& card, const RunConfig& config) {
 }
 
 Result<std::unique_ptr<Head>> Head::start(Loop& loop, const RunPlan& plan, const std::string& address,
-                                          const Clock& clock, Logger log) {
+                                          const Clock& clock, Logger log, bool outlives_agents) {
   std::unique_ptr<Head> head(new Head);
   TUTTI_TRY(head->make_card(plan));
-  TUTTI_TRY(head->start_coordinator(loop, plan, address, clock, std::move(log)));
+  Coordinator::Options options;
+  options.machine.elasticity = elasticity_of(plan, outlives_agents);
+  TUTTI_TRY(head->start_coordinator(loop, std::move(options), plan, address, clock, std::move(log)));
   TUTTI_TRY(save_config(plan, head->card_.folder));
+  if (plan.config.worker_range.is_fixed()) return head;
+  const auto resize = [coordinator = head->coordinator_.get()](int workers) { coordinator->resize(workers); };
+  head->wishes_.emplace(loop, head->card_.folder, resize);
   return head;
 }
 
@@ -67,14 +64,13 @@ Result<> Head::make_card(const RunPlan& plan) {
   return {};
 }
 
-Result<> Head::start_coordinator(Loop& loop, const RunPlan& plan, const std::string& address, const Clock& clock,
-                                 Logger log) {
+Result<> Head::start_coordinator(Loop& loop, Coordinator::Options options, const RunPlan& plan,
+                                 const std::string& address, const Clock& clock, Logger log) {
   auto secret = secret_of(card_, plan.config);
   if (!secret) return secret.error();
   const auto ports = parse_ports(plan.config.ports);
   if (!ports) return ports.error();
 
-  Coordinator::Options options;
   options.machine.workers = plan.config.workers;
   options.machine.servers = plan.config.shards;
   options.machine.agents = static_cast<int>(plan.placement.size());
@@ -107,6 +103,10 @@ Result<int> Head::finished(Deadline deadline) {
   auto exit_code = exit_code_.get_future();
   if (exit_code.wait_until(deadline) == std::future_status::ready) return exit_code.get();
   return fail(Errc::kTimeout, "not every member of the run answered at its end");
+}
+
+std::vector<int> Head::lost_agents() const {
+  return coordinator_->lost_agents();
 }
 
 std::vector<std::string> Head::lines() const {

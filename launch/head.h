@@ -6,10 +6,12 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/control/coordinator.h"
+#include "launch/resize.h"
 #include "launch/run_card.h"
 #include "launch/run_plan.h"
 
@@ -20,26 +22,28 @@ class Head {
   /// Errors: kUnavailable when the port is taken, naming its holder; kIo when the folder cannot be made;
   /// kAuthentication for a secret file that others can read.
   static Result<std::unique_ptr<Head>> start(Loop& loop, const RunPlan& plan, const std::string& address,
-                                             const Clock& clock, Logger log);
+                                             const Clock& clock, Logger log, bool outlives_agents);
   ~Head();
 
   const RunCard& card() const noexcept { return card_; }
   /// The run's exit code, once every member answered the coordinator; kTimeout when some did not.
   Result<int> finished(Deadline deadline);
+  std::vector<int> lost_agents() const;
   /// What the coordinator had to say to the user, in its order.
   std::vector<std::string> lines() const;
 
  private:
   Head() = default;
   Result<> make_card(const RunPlan& plan);
-  Result<> start_coordinator(Loop& loop, const RunPlan& plan, const std::string& address, const Clock& clock,
-                             Logger log);
+  Result<> start_coordinator(Loop& loop, Coordinator::Options options, const RunPlan& plan, const std::string& address,
+                             const Clock& clock, Logger log);
 
   RunCard card_;
   std::promise<int> exit_code_;
   mutable std::mutex mutex_;
   std::vector<std::string> lines_;            // guarded by mutex_
-  std::unique_ptr<Coordinator> coordinator_;  // last: it calls back into the above until it is gone
+  std::unique_ptr<Coordinator> coordinator_;  // it calls back into the above until it is gone
+  std::optional<WishReader> wishes_;          // last: it calls the coordinator
 };
 
 /// The secret that `card` speaks of.

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   if (const auto* run = std::get_if<RunCommand>(&*command)) return execute(*run, line, environment);
   if (const auto* bench = std::get_if<BenchCommand>(&*command)) return execute(*bench, line, environment);
   if (const auto* checkpoint = std::get_if<CheckpointCommand>(&*command)) return execute(*checkpoint);
+  if (const auto* resize = std::get_if<ResizeCommand>(&*command)) return execute(*resize);
   if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
   if (const auto* explain = std::get_if<ExplainCommand>(&*command)) return execute(*explain);
   return execute(std::get<DoctorCommand>(*command), environment);

@@ -13,6 +13,10 @@ struct WorkerSlot {
   int local_rank = 0;  ///< among all workers of the host, whichever agent starts them
   int local_size = 1;
   bool operator==(const WorkerSlot&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(rank, local_rank, local_size);
+  }
 };
 
 /// What one agent starts.
@@ -21,6 +25,10 @@ struct AgentShare {
   std::vector<WorkerSlot> workers;
   std::vector<int> shards;
   bool operator==(const AgentShare&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(host, workers, shards);
+  }
 };
 
 /// The hosts that shards go to.

@@ -49,6 +49,8 @@ class Run {
 
  private:
   bool interrupted() const noexcept { return agent_ && agent_->interrupted_by() != 0; }
+  /// Where there is one agent, cores say how many workers there is room for.
+  Result<RunConfig> load_for(const RunRequest& request) const;
   Result<> agree_on_addresses();
   Result<> agree_on_card();
   AgentSite site() const;
@@ -73,7 +75,7 @@ class Run {
 Result<> Run::agree(const RunRequest& request) {
   const Deadline deadline = in(kMeetTimeout);
   const bool leads = world_.rank() == 0;
-  auto config = share(world_, leads ? load(request, environment_) : Result<RunConfig>(RunConfig{}), deadline);
+  auto config = share(world_, leads ? load_for(request) : Result<RunConfig>(RunConfig{}), deadline);
   if (!config) return config.error();
   auto hosts = gather(world_, Result<std::string>(host_name()), deadline);
   if (!hosts) return hosts.error();
@@ -82,6 +84,12 @@ Result<> Run::agree(const RunRequest& request) {
   plan_ = std::move(*plan);
   TUTTI_TRY(agree_on_addresses());
   return agree_on_card();
+}
+
+Result<RunConfig> Run::load_for(const RunRequest& request) const {
+  auto config = load(request, environment_);
+  if (config && config->workers == 0 && world_.size() == 1) config->workers = first_workers(*config, cores_here());
+  return config;
 }
 
 Result<> Run::agree_on_addresses() {
@@ -98,7 +106,7 @@ Result<> Run::agree_on_addresses() {
 Result<> Run::agree_on_card() {
   Result<RunCard> card = RunCard{};
   if (world_.rank() == 0) {
-    auto head = Head::start(loop_, plan_, address_, clock_, log_);
+    auto head = Head::start(loop_, plan_, address_, clock_, log_, world_.outlives_agents());
     if (head) {
       head_ = std::move(*head);
       card = head_->card();
@@ -126,6 +134,7 @@ Result<> Run::agree_on_card() {
 AgentSite Run::site() const {
   AgentSite site;
   site.index = world_.rank();
+  site.agents = world_.size();
   site.share = plan_.placement[static_cast<std::size_t>(site.index)];
   site.host = host_place(plan_.placement, site.index);
   site.config = plan_.config;
@@ -162,6 +171,7 @@ Result<int> Run::work() {
     const auto finished = head_->finished(in(part_timeout()));
     if (finished && !interrupted()) exit_code = *finished;
   }
+  world_.forget(head_->lost_agents());
   tell_end(*exit_code);
   return exit_code;
 }

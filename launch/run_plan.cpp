@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <thread>
+
 namespace tutti::launch {
 namespace {
 
@@ -35,6 +38,18 @@ Result<> check_dedicated(const RunConfig& config, int hosts) {
               fmt::format("placement = \"dedicated\" gives each shard a host of its own and leaves one or more to the "
                           "workers; found shards = {} on {} hosts, expected at most {}",
                           config.shards, hosts, hosts - 1));
+}
+
+/// A world that changes goes on from a checkpoint.
+Result<> check_elastic(const RunConfig& config) {
+  if (config.worker_range.is_fixed()) return {};
+  if (config.checkpoint_dir.empty() || config.checkpoint_every == 0) {
+    return fail(Errc::kConfig,
+                "a range of workers needs checkpoints, from which another world goes on: expected "
+                "checkpoint_dir and checkpoint_every");
+  }
+  if (config.exchange != "local" && config.placement != "dedicated") return {};
+  return fail(Errc::kConfig, "a range of workers goes with neither exchange = \"local\" nor placement = \"dedicated\"");
 }
 
 Result<> check(const RunConfig& config) {
@@ -72,7 +87,19 @@ Result<> check(const RunConfig& config) {
 
 }  // namespace
 
+int first_workers(const RunConfig& config, int room) {
+  const WorkerRange& range = config.worker_range;
+  return range.is_fixed() ? config.workers : std::clamp(room, range.least, range.most);
+}
+
+int cores_here() {
+  return static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
+}
+
 Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts) {
+  const RunConfig asked = config;
+  TUTTI_TRY(check_elastic(config));
+  if (config.workers == 0) config.workers = first_workers(config, static_cast<int>(hosts.size()));
   const bool one_for_each_agent = config.workers == 0;
   if (one_for_each_agent) config.workers = static_cast<int>(hosts.size());
   config.exchange = resolve_exchange(config, count_hosts(hosts));
@@ -86,7 +113,25 @@ Result<RunPlan> plan_run(RunConfig config, const std::vector<std::string>& hosts
   if (has_host_stage(config.exchange) && count_hosts(hosts) == 1) config.shards = 0;
   if (one_for_each_agent) config.workers = count_worker_agents(hosts, config.shards, where);
   auto placement = place(hosts, config.workers, config.shards, where);
-  return RunPlan{std::move(config), std::move(placement)};
+  return RunPlan{std::move(config), std::move(placement), asked};
+}
+
+Result<RunPlan> replan(const RunPlan& plan, int workers, const std::set<int>& without) {
+  std::vector<std::string> hosts;
+  std::vector<std::size_t> agents;
+  for (std::size_t agent = 0; agent < plan.placement.size(); ++agent) {
+    if (without.contains(static_cast<int>(agent))) continue;
+    hosts.push_back(plan.placement[agent].host);
+    agents.push_back(agent);
+  }
+  RunConfig config = plan.asked;
+  config.workers = workers;
+  auto next = plan_run(std::move(config), hosts);
+  if (!next) return next;
+  std::vector<AgentShare> placement(plan.placement.size());
+  for (std::size_t i = 0; i < agents.size(); ++i) placement[agents[i]] = std::move(next->placement[i]);
+  next->placement = std::move(placement);
+  return next;
 }
 
 }  // namespace tutti::launch

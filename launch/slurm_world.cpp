@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <span>
@@ -107,7 +108,9 @@ Result<std::string> SlurmWorld::broadcast(const std::string& contribution, Deadl
 int SlurmWorld::leave(int exit_code, Deadline deadline) {
   // The first agent stays until the others have read what they needed: it takes the folder away. They wait for nobody.
   (void)publish({});
-  for (int rank = 1; rank_ == 0 && rank < size_; ++rank) (void)await(rank, deadline);
+  for (int rank = 1; rank_ == 0 && rank < size_; ++rank) {
+    if (std::ranges::find(lost_, rank) == lost_.end()) (void)await(rank, deadline);
+  }
   return exit_code;
 }
 

@@ -25,6 +25,8 @@ class SlurmWorld final : public AgentWorld {
   /// Everyone parts with its own code: a lost host must not keep the others.
   int leave(int exit_code, Deadline deadline) override;
   pid_t launcher() const noexcept override { return launcher_; }
+  bool outlives_agents() const noexcept override { return true; }
+  void forget(const std::vector<int>& lost) override { lost_ = lost; }
 
  private:
   std::filesystem::path file_of(int rank) const;
@@ -35,6 +37,7 @@ class SlurmWorld final : public AgentWorld {
   const int rank_, size_;
   const pid_t launcher_;
   int round_ = 0;
+  std::vector<int> lost_;
 };
 
 }  // namespace tutti::launch

@@ -41,6 +41,8 @@ struct DataParallelOptions {
   TORCH_ARG(bool, overlap) = true;
   /// Buffers (BatchNorm's statistics) follow rank 0's after every exchange.
   TORCH_ARG(bool, broadcast_buffers) = true;
+  /// What a gradient that is not finite leads to: skip, halt or ignore; empty: as configured (nan_policy).
+  TORCH_ARG(std::string, nan_policy) = "";
   /// Parameters and buffers of these names stay each rank's own.
   TORCH_ARG(std::vector<std::string>, ignore) = {};
 };

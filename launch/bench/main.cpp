@@ -6,6 +6,7 @@
 
 #include "launch/bench/data_parallel_step.h"
 #include "launch/bench/exchange_rounds.h"
+#include "launch/bench/guards.h"
 #include "launch/bench/limits.h"
 #include "launch/bench/options.h"
 #include "launch/bench/report.h"
@@ -50,6 +51,7 @@ void measure(tutti::Session& session, const Options& options) {
     model_bytes = step.bytes;
     teller.tell(std::move(step));
   }
+  if (options.bench == "guards") teller.tell(measure_guards(session, options));
   for (const std::uint64_t bytes : options.bytes) teller.tell(measure_exchange_rounds(session, options, bytes));
   for (const std::string& limit : options.vs) {
     for (const std::uint64_t bytes : sizes_of_limits(options, model_bytes))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two models of the bench step, and their synthetic inputs. Thread safety: the training thread.
+// The two models that are trained to measure steps, and their synthetic inputs. Thread safety: the training thread.
 #pragma once
 
 #include <torch/torch.h>
@@ -56,6 +56,22 @@ inline std::shared_ptr<Model> make_model(const std::string& name) {
 struct Batch {
   torch::Tensor x, y;
 };
+
+/// A model on its way.
+struct Trainee {
+  std::shared_ptr<Model> model;
+  torch::optim::SGD optimizer;
+
+  Trainee(const std::string& name, double learning_rate)
+      : model(make_model(name)), optimizer(model->parameters(), torch::optim::SGDOptions(learning_rate)) {}
+  torch::Tensor loss(const Batch& batch) { return torch::cross_entropy_loss(model->forward(batch.x), batch.y); }
+  void step(const Batch& batch) {
+    optimizer.zero_grad();
+    loss(batch).backward();
+    optimizer.step();
+  }
+};
+
 /// The `number`th input of a rank.
 inline Batch make_batch(const Model& model, int rank, int number) {
   torch::manual_seed(static_cast<std::uint64_t>(1000 * (number + 1) + rank));

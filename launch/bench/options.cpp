@@ -16,13 +16,14 @@ constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 30;  // a few copies of 
 }  // namespace
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("bench", options.bench, "allreduce, pushpull (parameter server) or step (training)")
+  app.add_option("bench", options.bench,
+                 "allreduce, pushpull (parameter server), step (training) or guards (what faults cost beforehand)")
       ->required()
-      ->check(CLI::IsMember({"allreduce", "pushpull", "step"}));
+      ->check(CLI::IsMember({"allreduce", "pushpull", "step", "guards"}));
   app.add_option("--bytes", options.bytes, "sizes of one rank's tensors, by comma")
       ->delimiter(',')
       ->allow_extra_args(false);
-  app.add_option("--model", options.model, "of step: mlp (22.6 million parameters) or lenet (1.2 million)")
+  app.add_option("--model", options.model, "of step and guards: mlp (22.6 million parameters) or lenet (1.2 million)")
       ->check(CLI::IsMember({"mlp", "lenet"}))
       ->capture_default_str();
   app.add_option("--transport", options.transport, "auto, or tcp between processes of one host, too")
@@ -52,8 +53,8 @@ Result<> complete(Options& options) {
     return fail(Errc::kUsage,
                 fmt::format("--bytes: found {}, expected a multiple of 4 between 4 and {}", bytes, kBytesMax));
   }
-  if (options.bench == "step" && !options.bytes.empty())
-    return fail(Errc::kUsage, "--bytes: the bench step moves the gradients of --model, of whatever size");
+  if ((options.bench == "step" || options.bench == "guards") && !options.bytes.empty())
+    return fail(Errc::kUsage, "--bytes: steps move the gradients of --model, of whatever size");
   return {};
 }
 

@@ -16,7 +16,7 @@ class App;
 namespace tutti::bench {
 
 struct Options {
-  std::string bench;                 ///< "allreduce", "pushpull", "step"
+  std::string bench;                 ///< "allreduce", "pushpull", "step", "guards"
   std::vector<std::uint64_t> bytes;  ///< of one rank's tensors; empty: the bench's own
   std::string model = "mlp";         ///< "mlp", "lenet"
   std::string transport = "auto";    ///< "auto", "tcp"

@@ -14,7 +14,7 @@
 namespace tutti::bench {
 
 struct Measurement {
-  std::string bench;      ///< "allreduce", "pushpull", "step", "memcpy", "tcp"
+  std::string bench;      ///< "allreduce", "pushpull", "step", "guards", "memcpy", "tcp"
   std::string exchange;   ///< "ps"; "none" for the limits of the machine
   std::string transport;  ///< as it was asked for: "auto", "tcp"
   int ranks = 1;

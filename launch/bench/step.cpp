@@ -37,19 +37,13 @@ struct Expected {
   std::vector<torch::Tensor> magnitude;  ///< mean over the ranks of the absolute value; where a tolerance needs it
 };
 
-struct Trainee {
-  std::shared_ptr<Model> model;
-  torch::optim::SGD optimizer;
-
-  explicit Trainee(const std::string& name)
-      : model(make_model(name)), optimizer(model->parameters(), torch::optim::SGDOptions(/*lr=*/0)) {}
-  torch::Tensor loss(const Batch& batch) { return torch::cross_entropy_loss(model->forward(batch.x), batch.y); }
-};
-
 class StepBench {
  public:
   StepBench(Averaging& averaging, const StepSettings& settings)
-      : averaging_(averaging), settings_(settings), together_(settings.model), alone_(settings.model) {
+      : averaging_(averaging),
+        settings_(settings),
+        together_(settings.model, /*learning_rate=*/0),
+        alone_(settings.model, /*learning_rate=*/0) {
     for (int i = 0; i < kInputs; ++i) {
       inputs_[i] = make_batch(*alone_.model, settings.rank, i);
       expected_[i] = expect(i);

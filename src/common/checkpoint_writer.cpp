@@ -22,15 +22,24 @@ CheckpointWriter::~CheckpointWriter() {
 void CheckpointWriter::start(CheckpointOrder order) {
   {
     const std::lock_guard lock(mutex_);
-    TUTTI_ASSERT(!order_, "one checkpoint is written at a time");
+    TUTTI_ASSERT(!order_ && !preparation_, "one checkpoint is written at a time");
     order_ = std::move(order);
+  }
+  changed_.notify_all();
+}
+
+void CheckpointWriter::prepare(std::function<void()> work) {
+  {
+    const std::lock_guard lock(mutex_);
+    TUTTI_ASSERT(!order_ && !preparation_, "one thing is done at a time");
+    preparation_ = std::move(work);
   }
   changed_.notify_all();
 }
 
 bool CheckpointWriter::is_idle(Duration at_most) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, at_most, [this] { return !order_; });
+  return changed_.wait_for(lock, at_most, [this] { return !order_ && !preparation_; });
 }
 
 Result<> CheckpointWriter::take_failure() {
@@ -51,11 +60,13 @@ std::uint64_t CheckpointWriter::failed() const {
 void CheckpointWriter::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return order_ || ending_; });
-    if (!order_) return;
+    changed_.wait(lock, [this] { return order_ || preparation_ || ending_; });
+    if (!order_ && !preparation_) return;
     lock.unlock();
-    write(*order_);  // nobody changes it while it is there
+    if (preparation_) preparation_();  // nobody changes either while it is there
+    if (order_) write(*order_);
     lock.lock();
+    preparation_ = nullptr;
     order_.reset();
     changed_.notify_all();
   }

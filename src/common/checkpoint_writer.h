@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes checkpoints in the background, one at a time, while the training goes on. A checkpoint that could not be
-// written is a warning and a count: those before it are intact.
+// Writes checkpoints in the background, one at a time, while the training goes on, and does what prepares for them. A
+// checkpoint that could not be written is a warning and a count: those before it are intact.
 // Thread safety: the training thread calls; the writer has one thread of its own, which is joined when it is destroyed.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -37,7 +38,9 @@ class CheckpointWriter {
 
   /// REQUIRES: idle.
   void start(CheckpointOrder order);
-  /// Nothing is being written. Waits for that at most so long.
+  /// Calls `work`, which does not throw, on the writer's thread. REQUIRES: idle.
+  void prepare(std::function<void()> work);
+  /// Nothing is being written or prepared. Waits for that at most so long.
   bool is_idle(Duration at_most = {});
   /// Grows with every piece that reached the file: where it stands still, the disk does.
   std::uint64_t progress() const noexcept { return progress_; }
@@ -62,6 +65,7 @@ class CheckpointWriter {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<CheckpointOrder> order_;  // guarded by mutex_; there while it is being written
+  std::function<void()> preparation_;     // guarded by mutex_; there while it runs
   bool ending_ = false;                   // guarded by mutex_
   std::optional<Failure> failure_;        // guarded by mutex_
   std::uint64_t written_ = 0;             // guarded by mutex_

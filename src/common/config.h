@@ -15,10 +15,23 @@
 
 namespace tutti {
 
+/// "2:8": a world that may shrink and grow between these numbers of workers. most == 0: a number that stays.
+struct WorkerRange {
+  int least = 0;
+  int most = 0;
+  bool is_fixed() const noexcept { return most == 0; }
+  bool operator==(const WorkerRange&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(least, most);
+  }
+};
+
 /// Meanings and limits of the keys stand in config_keys.cpp.
 struct RunConfig {
   std::vector<std::string> program;     ///< the training program and its arguments
   int workers = 0;                      ///< 0: one for each agent (and 1 when started alone)
+  WorkerRange worker_range;             ///< of the key `workers`: "2:8"; `workers` is then how many there are now
   int shards = -1;                      ///< -1: one for each host when the exchange uses shards, none otherwise
   std::string placement = "colocated";  ///< colocated, spread, dedicated: which hosts the shards go to
   std::string exchange = "auto";        ///< auto, local, shm, ps, gloo, mpi, nccl, shm+ps, shm+gloo, shm+mpi
@@ -30,6 +43,7 @@ struct RunConfig {
   std::uint64_t seed = 0;
   double timeout_s = 30;  ///< every deadline derives from it
   int replacements = 3;   ///< tries without progress to replace a lost process; 0: a loss ends the run
+  int restarts = 0;       ///< how often `tutti run` starts a run again whose agents were lost
   std::uint64_t bucket_bytes_max = 8u << 20;
   std::uint64_t bucket_bytes_first = 1u << 20;  ///< of the bucket that is ready first, and of the last one
   std::uint64_t chunk_bytes = 1u << 20;         ///< unit of wire, sum and placement
@@ -53,10 +67,11 @@ struct RunConfig {
   bool operator==(const RunConfig&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(program, workers, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports, seed,
-            timeout_s, replacements, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks, connections,
-            transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy, replica_check_every,
-            log_dir, secret_file, checkpoint_dir, checkpoint_every, checkpoint_keep, trace, progress_s);
+    archive(program, workers, worker_range, shards, placement, exchange, wire_dtype, launcher, hosts, interface, ports,
+            seed, timeout_s, replacements, restarts, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks,
+            connections, transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy,
+            replica_check_every, log_dir, secret_file, checkpoint_dir, checkpoint_every, checkpoint_keep, trace,
+            progress_s);
   }
 };
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <span>
 
 namespace tutti {
 namespace {
@@ -16,36 +17,27 @@ constexpr double kLargestBlock = 1 << 30;  // what one frame carries
 constexpr double kOneDay = 86400;
 constexpr double kStepsMax = 1e9;
 
-std::string check_exchange(std::string_view value) {
-  constexpr std::array<std::string_view, 10> available = {"auto", "local", "shm",    "ps",       "gloo",
-                                                          "mpi",  "nccl",  "shm+ps", "shm+gloo", "shm+mpi"};
-  return std::ranges::count(available, value) != 0
-             ? ""
-             : "expected auto, local, shm, ps, gloo, mpi, nccl, shm+ps, shm+gloo or shm+mpi";
+constexpr std::array<std::string_view, 10> kExchanges = {"auto", "local", "shm",    "ps",       "gloo",
+                                                         "mpi",  "nccl",  "shm+ps", "shm+gloo", "shm+mpi"};
+constexpr std::array<std::string_view, 3> kPlacements = {"colocated", "spread", "dedicated"};
+constexpr std::array<std::string_view, 3> kWireDTypes = {"float32", "bfloat16", "float16"};
+constexpr std::array<std::string_view, 2> kTransports = {"auto", "tcp"};
+constexpr std::array<std::string_view, 4> kLaunchers = {"auto", "local", "mpirun", "slurm"};
+constexpr std::array<std::string_view, 3> kNanPolicies = {"skip", "halt", "ignore"};
+
+/// "a, b or c"
+std::string list_of(std::span<const std::string_view> words) {
+  std::string list(words.front());
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    list += i + 1 < words.size() ? ", " : " or ";
+    list += words[i];
+  }
+  return list;
 }
 
-std::string check_placement(std::string_view value) {
-  constexpr std::array<std::string_view, 3> available = {"colocated", "spread", "dedicated"};
-  return std::ranges::count(available, value) != 0 ? "" : "expected colocated, spread or dedicated";
-}
-
-std::string check_wire_dtype(std::string_view value) {
-  constexpr std::array<std::string_view, 3> available = {"float32", "bfloat16", "float16"};
-  return std::ranges::count(available, value) != 0 ? "" : "expected float32, bfloat16 or float16";
-}
-
-std::string check_transport(std::string_view value) {
-  return value == "auto" || value == "tcp" ? "" : "expected auto or tcp";
-}
-
-std::string check_launcher(std::string_view value) {
-  constexpr std::array<std::string_view, 4> available = {"auto", "local", "mpirun", "slurm"};
-  return std::ranges::count(available, value) != 0 ? "" : "expected auto, local, mpirun or slurm";
-}
-
-std::string check_nan_policy(std::string_view value) {
-  constexpr std::array<std::string_view, 3> available = {"skip", "halt", "ignore"};
-  return std::ranges::count(available, value) != 0 ? "" : "expected skip, halt or ignore";
+template <const auto& words>
+std::string check_word(std::string_view value) {
+  return std::ranges::count(words, value) != 0 ? "" : "expected " + list_of(words);
 }
 
 std::string check_ports(std::string_view value) {
@@ -77,16 +69,17 @@ std::string check_host(std::string_view value) {
 using C = RunConfig;
 constexpr auto kKeys = std::to_array<ConfigKey>({
     {"program", "the training program and its arguments", &C::program},
-    {"workers", "worker processes; 0: one for each agent", &C::workers, 0, kManyProcesses},
+    {"workers", "worker processes; 0: one for each agent; \"2:8\": from 2 to 8, as there is room", ConfigKey::Workers{},
+     0, kManyProcesses},
     {"shards", "parameter servers; -1: one for each host if the exchange is ps or shm+ps", &C::shards, -1,
      kManyProcesses},
     {"placement", "of shards: colocated (on hosts with workers), spread (on all) or dedicated (apart from workers)",
-     &C::placement, 0, 0, check_placement},
+     &C::placement, 0, 0, check_word<kPlacements>},
     {"exchange", "auto, local, shm, ps, gloo, mpi, nccl, shm+ps, shm+gloo or shm+mpi", &C::exchange, 0, 0,
-     check_exchange},
+     check_word<kExchanges>},
     {"wire_dtype", "what float32 gradients travel as: float32, bfloat16 or float16", &C::wire_dtype, 0, 0,
-     check_wire_dtype},
-    {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_launcher},
+     check_word<kWireDTypes>},
+    {"launcher", "auto, local, mpirun or slurm", &C::launcher, 0, 0, check_word<kLaunchers>},
     {"hosts", "for mpirun: node1, node2:4", &C::hosts, 0, 0, check_host, ','},
     {"interface", "network interface or address to use; empty: loopback on one host", &C::interface},
     {"ports", "of coordinator and servers: 0 (any), 5000 or 5000-5100", &C::ports, 0, 0, check_ports},
@@ -96,13 +89,14 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"replacements",
      "tries, without a step of progress between them, to replace a lost process; 0: a loss ends the run",
      &C::replacements, 0, 1000},
+    {"restarts", "how often `tutti run` starts a run again that lost its agents", &C::restarts, 0, 1000},
     {"bucket_bytes_max", "gradients that travel together", &C::bucket_bytes_max, 1, kLargestBlock},
     {"bucket_bytes_first", "the same for the first and the last bucket", &C::bucket_bytes_first, 1, kLargestBlock},
     {"chunk_bytes", "unit of wire, sum and placement on servers", &C::chunk_bytes, 64, kLargestBlock},
     {"window_chunks", "chunks in flight on a connection from a worker to a server", &C::window_chunks, 1, 65536},
     {"connections", "from each worker to each server", &C::connections, 1, 16},
     {"transport", "between workers and servers: auto (shared memory within a host) or tcp", &C::transport, 0, 0,
-     check_transport},
+     check_word<kTransports>},
     {"threads", "threads of a worker's operators; 0: cores over local ranks", &C::threads, 0, 65536},
     {"deterministic", "the same bits on every run, at some cost", &C::deterministic},
     {"born_in_place", "shm: large gradients are allocated in the shared segment and never copied there",
@@ -110,7 +104,7 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"keep_freed_memory", "give large freed blocks back to the system late: faster steps on CPU",
      &C::keep_freed_memory},
     {"nan_policy", "of gradients that are not finite: skip the step, halt, or ignore", &C::nan_policy, 0, 0,
-     check_nan_policy},
+     check_word<kNanPolicies>},
     {"replica_check_every", "steps between comparisons of all ranks' parameters; 0: none", &C::replica_check_every, 0,
      kStepsMax},
     {"log_dir", "where each run makes its folder", &C::log_dir},
@@ -151,6 +145,7 @@ ConfigValue parse_config_value(const ConfigKey& key, std::string_view text) {
       return std::string(text);
     }
     ConfigValue operator()(int C::*) const { return number_or_text<std::int64_t>(text); }
+    ConfigValue operator()(ConfigKey::Workers) const { return number_or_text<std::int64_t>(text); }
     ConfigValue operator()(std::uint64_t C::*) const { return number_or_text<std::int64_t>(text); }
     ConfigValue operator()(double C::*) const { return number_or_text<double>(text); }
     ConfigValue operator()(std::string C::*) const { return std::string(text); }

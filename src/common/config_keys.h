@@ -18,8 +18,10 @@ namespace tutti {
 using ConfigCheck = std::string (*)(std::string_view value);
 
 struct ConfigKey {
+  /// The key of two fields: a number of workers, or a range of them.
+  struct Workers {};
   using Field = std::variant<bool RunConfig::*, int RunConfig::*, std::uint64_t RunConfig::*, double RunConfig::*,
-                             std::string RunConfig::*, std::vector<std::string> RunConfig::*>;
+                             std::string RunConfig::*, std::vector<std::string> RunConfig::*, Workers>;
   std::string_view name;
   std::string_view meaning;
   Field field;

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <charconv>
 #include <cmath>
+#include <optional>
 
 #include "common/config_keys.h"
 #include "common/utf8.h"
@@ -39,6 +41,19 @@ struct Printer {
   }
 };
 
+struct FieldPrinter {
+  const RunConfig& config;
+  std::string operator()(ConfigKey::Workers) const {
+    const WorkerRange& range = config.worker_range;
+    if (range.is_fixed()) return Printer{}(config.workers);
+    return quoted(fmt::format("{}:{}", range.least, range.most));
+  }
+  template <class Field>
+  std::string operator()(Field field) const {
+    return Printer{}(config.*field);
+  }
+};
+
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> pieces;
   while (!text.empty()) {
@@ -59,10 +74,24 @@ struct Expectation {
   std::string operator()(bool RunConfig::*) const { return "expected true or false"; }
   std::string operator()(int RunConfig::*) const { return number("a whole number"); }
   std::string operator()(std::uint64_t RunConfig::*) const { return number("a whole number"); }
+  std::string operator()(ConfigKey::Workers) const {
+    return number("a whole number") + ", or two of them such as \"2:8\"";
+  }
   std::string operator()(double RunConfig::*) const { return number("a number"); }
   std::string operator()(std::string RunConfig::*) const { return "expected a string"; }
   std::string operator()(std::vector<std::string> RunConfig::*) const { return "expected a list of strings"; }
 };
+
+/// "2:8"; nothing where `text` is something else.
+std::optional<WorkerRange> parse_range(std::string_view text) {
+  WorkerRange range;
+  const char* const end = text.data() + text.size();
+  const auto [colon, first] = std::from_chars(text.data(), end, range.least);
+  if (first != std::errc{} || colon == end || *colon != ':') return std::nullopt;
+  const auto [last, second] = std::from_chars(colon + 1, end, range.most);
+  if (second != std::errc{} || last != end || range.least < 1 || range.most < range.least) return std::nullopt;
+  return range;
+}
 
 // One call for each pair of a field and a value that go together; the template takes the pairs that do not.
 struct Setter {
@@ -75,6 +104,18 @@ struct Setter {
   }
   std::string operator()(int RunConfig::*field, std::int64_t value) const { return set_number(field, value); }
   std::string operator()(std::uint64_t RunConfig::*field, std::int64_t value) const { return set_number(field, value); }
+  std::string operator()(ConfigKey::Workers, std::int64_t value) const {
+    if (std::string problem = set_number(&RunConfig::workers, value); !problem.empty()) return problem;
+    config.worker_range = {};
+    return "";
+  }
+  std::string operator()(ConfigKey::Workers, const std::string& value) const {
+    const auto range = parse_range(value);
+    if (!range || range->most > key.most) return wrong(value);
+    config.worker_range = *range;
+    config.workers = 0;
+    return "";
+  }
   std::string operator()(double RunConfig::*field, std::int64_t value) const { return set_number(field, value); }
   std::string operator()(double RunConfig::*field, double value) const { return set_number(field, value); }
   std::string operator()(std::string RunConfig::*field, const std::string& value) const {
@@ -123,7 +164,7 @@ std::string set_config_value(RunConfig& config, const ConfigKey& key, const Conf
 }
 
 std::string print_config_value(const RunConfig& config, const ConfigKey& key) {
-  return std::visit([&](auto field) { return Printer{}(config.*field); }, key.field);
+  return std::visit(FieldPrinter{config}, key.field);
 }
 
 }  // namespace tutti

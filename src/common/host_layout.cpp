@@ -16,7 +16,10 @@ std::uint64_t rounded_up(std::uint64_t bytes, std::uint64_t unit) {
 
 HostLayout::HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks, std::span<const std::uint64_t> spares)
     : ranks_(ranks) {
+  std::uint64_t blocks = 0;
   for (const BucketSpec& bucket : buckets) {
+    first_blocks_.push_back(blocks);
+    blocks += block_count(bucket.bytes());
     starts_.push_back(region_bytes_);
     region_bytes_ += rounded_up(bucket.bytes(), kAlignment);
   }
@@ -26,6 +29,8 @@ HostLayout::HostLayout(std::span<const BucketSpec> buckets, std::uint32_t ranks,
   }
   table_ = region_bytes_;
   region_bytes_ += rounded_up(spares.size() * sizeof(std::uint64_t), kAlignment);
+  findings_ = region_bytes_;
+  region_bytes_ += rounded_up(blocks * sizeof(std::uint32_t), kAlignment);
   region_bytes_ = rounded_up(region_bytes_, kPage) + kSkew;
 }
 

@@ -73,4 +73,11 @@ bool all_finite(DType dtype, const std::byte* at, std::size_t elements) {
   return best(dtype, at, elements);
 }
 
+std::optional<std::size_t> first_not_finite(DType dtype, const std::byte* at, std::size_t elements) {
+  if (all_finite(dtype, at, elements)) return std::nullopt;
+  std::size_t first = 0;
+  while (all_finite(dtype, at + first * size_of(dtype), 1)) ++first;
+  return first;
+}
+
 }  // namespace tutti::ps

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 #include "common/dtype.h"
 
@@ -12,6 +13,8 @@ namespace tutti::ps {
 
 /// Integers and booleans are always finite.
 bool all_finite(DType dtype, const std::byte* at, std::size_t elements);
+/// Which element is the first that is not.
+std::optional<std::size_t> first_not_finite(DType dtype, const std::byte* at, std::size_t elements);
 
 namespace finite_detail {
 using AllFinite = bool (*)(DType dtype, const std::byte* at, std::size_t elements);

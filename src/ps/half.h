@@ -9,6 +9,9 @@
 
 namespace tutti::ps {
 
+/// The least magnitudes that are rounded to infinity.
+inline constexpr float kBFloat16Beyond = std::bit_cast<float>(0x7f7f8000u), kFloat16Beyond = 65520.0f;
+
 /// `yes` or `no` by arithmetic: a compiler may not compute a float that a branch would have left out.
 inline std::uint32_t select(bool condition, std::uint32_t yes, std::uint32_t no) noexcept {
   const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);

@@ -24,10 +24,13 @@ struct SumJob {
   std::size_t begin;
   std::size_t end;
   std::size_t divisor = 1;  ///< of floating-point sums: one division, where it is not 1
+  bool stops = false;       ///< in front of elements of which a floating-point result is not finite; one output then
 };
 
 struct Kernels {
-  using Sum = void (*)(const SumJob& job);
+  /// The first element that was not summed: `end`, or where the job stopped. All before it are summed and finite; the
+  /// outputs from it on are as they were, and one of the next few elements has a result that is not finite.
+  using Sum = std::size_t (*)(const SumJob& job);
   using Narrow = void (*)(const float* from, std::uint16_t* into, std::size_t count);
   using Widen = void (*)(const std::uint16_t* from, float* into, std::size_t count);
 

@@ -5,7 +5,10 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
+#include <limits>
+
 #define TUTTI_VECTOR __attribute__((target("avx2,f16c")))
+#include "ps/half.h"
 #include "ps/vector_loops.h"
 
 namespace tutti::ps::kernels_detail {
@@ -16,12 +19,21 @@ struct Float32 {
   using Stored = float;
   using Vector = __m256;
   static constexpr std::size_t kLanes = 8;
+  static constexpr Stored kBeyond = std::numeric_limits<Stored>::infinity();
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) { return _mm256_loadu_ps(from); }
   TUTTI_VECTOR_INLINE static void store(Stored* into, Vector value) { _mm256_storeu_ps(into, value); }
   TUTTI_VECTOR_INLINE static Vector spread(float number) { return _mm256_set1_ps(number); }
   TUTTI_VECTOR_INLINE static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
   TUTTI_VECTOR_INLINE static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   TUTTI_VECTOR_INLINE static Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+  TUTTI_VECTOR_INLINE static bool all_below(const Vector (&values)[kVectors], Vector limit) {
+    Vector beyond = _mm256_setzero_ps();
+    for (const Vector value : values) {
+      const Vector magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), value);
+      beyond = _mm256_or_ps(beyond, _mm256_cmp_ps(magnitude, limit, _CMP_NLT_UQ));
+    }
+    return _mm256_movemask_ps(beyond) == 0;
+  }
 };
 
 struct Float64 {
@@ -29,12 +41,21 @@ struct Float64 {
   using Stored = double;
   using Vector = __m256d;
   static constexpr std::size_t kLanes = 4;
+  static constexpr Stored kBeyond = std::numeric_limits<Stored>::infinity();
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) { return _mm256_loadu_pd(from); }
   TUTTI_VECTOR_INLINE static void store(Stored* into, Vector value) { _mm256_storeu_pd(into, value); }
   TUTTI_VECTOR_INLINE static Vector spread(double number) { return _mm256_set1_pd(number); }
   TUTTI_VECTOR_INLINE static Vector add(Vector a, Vector b) { return _mm256_add_pd(a, b); }
   TUTTI_VECTOR_INLINE static Vector multiply(Vector a, Vector b) { return _mm256_mul_pd(a, b); }
   TUTTI_VECTOR_INLINE static Vector divide(Vector a, Vector b) { return _mm256_div_pd(a, b); }
+  TUTTI_VECTOR_INLINE static bool all_below(const Vector (&values)[kVectors], Vector limit) {
+    Vector beyond = _mm256_setzero_pd();
+    for (const Vector value : values) {
+      const Vector magnitude = _mm256_andnot_pd(_mm256_set1_pd(-0.0), value);
+      beyond = _mm256_or_pd(beyond, _mm256_cmp_pd(magnitude, limit, _CMP_NLT_UQ));
+    }
+    return _mm256_movemask_pd(beyond) == 0;
+  }
 };
 
 /// What 16-bit numbers are added in.
@@ -56,6 +77,7 @@ struct Half : Float32 {
 };
 
 struct BFloat16 : Half {
+  static constexpr float kBeyond = kBFloat16Beyond;
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_bits(from)), 16));
   }
@@ -70,6 +92,7 @@ struct BFloat16 : Half {
 };
 
 struct Float16 : Half {
+  static constexpr float kBeyond = kFloat16Beyond;
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) { return _mm256_cvtph_ps(load_bits(from)); }
   /// The processor would keep a part of what a float32 that is no number says.
   TUTTI_VECTOR_INLINE static void store(Stored* into, Vector value) {

@@ -4,7 +4,10 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <limits>
+
 #define TUTTI_VECTOR __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#include "ps/half.h"
 #include "ps/vector_loops.h"
 
 namespace tutti::ps::kernels_detail {
@@ -15,12 +18,18 @@ struct Float32 {
   using Stored = float;
   using Vector = __m512;
   static constexpr std::size_t kLanes = 16;
+  static constexpr Stored kBeyond = std::numeric_limits<Stored>::infinity();
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) { return _mm512_loadu_ps(from); }
   TUTTI_VECTOR_INLINE static void store(Stored* into, Vector value) { _mm512_storeu_ps(into, value); }
   TUTTI_VECTOR_INLINE static Vector spread(float number) { return _mm512_set1_ps(number); }
   TUTTI_VECTOR_INLINE static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
   TUTTI_VECTOR_INLINE static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   TUTTI_VECTOR_INLINE static Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+  TUTTI_VECTOR_INLINE static bool all_below(const Vector (&values)[kVectors], Vector limit) {
+    unsigned beyond = 0;
+    for (const Vector value : values) beyond |= _mm512_cmp_ps_mask(_mm512_abs_ps(value), limit, _CMP_NLT_UQ);
+    return beyond == 0;
+  }
 };
 
 struct Float64 {
@@ -28,12 +37,18 @@ struct Float64 {
   using Stored = double;
   using Vector = __m512d;
   static constexpr std::size_t kLanes = 8;
+  static constexpr Stored kBeyond = std::numeric_limits<Stored>::infinity();
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) { return _mm512_loadu_pd(from); }
   TUTTI_VECTOR_INLINE static void store(Stored* into, Vector value) { _mm512_storeu_pd(into, value); }
   TUTTI_VECTOR_INLINE static Vector spread(double number) { return _mm512_set1_pd(number); }
   TUTTI_VECTOR_INLINE static Vector add(Vector a, Vector b) { return _mm512_add_pd(a, b); }
   TUTTI_VECTOR_INLINE static Vector multiply(Vector a, Vector b) { return _mm512_mul_pd(a, b); }
   TUTTI_VECTOR_INLINE static Vector divide(Vector a, Vector b) { return _mm512_div_pd(a, b); }
+  TUTTI_VECTOR_INLINE static bool all_below(const Vector (&values)[kVectors], Vector limit) {
+    unsigned beyond = 0;
+    for (const Vector value : values) beyond |= _mm512_cmp_pd_mask(_mm512_abs_pd(value), limit, _CMP_NLT_UQ);
+    return beyond == 0;
+  }
 };
 
 /// What 16-bit numbers are added in.
@@ -48,6 +63,7 @@ struct Half : Float32 {
 };
 
 struct BFloat16 : Half {
+  static constexpr float kBeyond = kBFloat16Beyond;
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_bits(from)), 16));
   }
@@ -63,6 +79,7 @@ struct BFloat16 : Half {
 };
 
 struct Float16 : Half {
+  static constexpr float kBeyond = kFloat16Beyond;
   TUTTI_VECTOR_INLINE static Vector load(const Stored* from) { return _mm512_cvtph_ps(load_bits(from)); }
   /// The processor would keep a part of what a float32 that is no number says.
   TUTTI_VECTOR_INLINE static void store(Stored* into, Vector value) {

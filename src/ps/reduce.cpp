@@ -20,24 +20,40 @@ Result<> check_reducible(std::span<const BucketSpec> buckets) {
   return {};
 }
 
-void reduce_to_all(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
-                   std::span<std::byte* const> into, std::size_t bytes) {
+namespace {
+
+SumJob job_of(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
+              std::span<std::byte* const> into, std::size_t bytes) {
   TUTTI_ASSERT(can_reduce(dtype, reduction) && reduction != Reduction::kBroadcast, "the table was checked");
   TUTTI_ASSERT(!contributions.empty() && !into.empty(), "a sum has something to add and a place to go to");
-  const SumJob job{.from = contributions.data(),
-                   .ranks = contributions.size(),
-                   .into = into.data(),
-                   .outputs = into.size(),
-                   .begin = 0,
-                   .end = bytes / size_of(dtype),
-                   .divisor = reduction == Reduction::kAverage ? contributions.size() : 1};
-  kernels().sum[static_cast<std::size_t>(dtype)](job);
+  return {.from = contributions.data(),
+          .ranks = contributions.size(),
+          .into = into.data(),
+          .outputs = into.size(),
+          .begin = 0,
+          .end = bytes / size_of(dtype),
+          .divisor = reduction == Reduction::kAverage ? contributions.size() : 1};
+}
+
+}  // namespace
+
+void reduce_to_all(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
+                   std::span<std::byte* const> into, std::size_t bytes) {
+  kernels().sum[static_cast<std::size_t>(dtype)](job_of(dtype, reduction, contributions, into, bytes));
 }
 
 void reduce(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
             std::span<std::byte> into) {
   std::byte* const place = into.data();
   reduce_to_all(dtype, reduction, contributions, {&place, 1}, into.size());
+}
+
+std::size_t reduce_while_finite(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
+                                std::span<std::byte> into) {
+  std::byte* const place = into.data();
+  SumJob job = job_of(dtype, reduction, contributions, {&place, 1}, into.size());
+  job.stops = true;
+  return kernels().sum[static_cast<std::size_t>(dtype)](job);
 }
 
 void divide(DType dtype, std::span<std::byte> elements, std::size_t by) noexcept {

@@ -31,6 +31,11 @@ void reduce_to_all(DType dtype, Reduction reduction, std::span<const std::byte* 
 void reduce(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
             std::span<std::byte> into);
 
+/// The same, but stops in front of a sum that is not finite. Returns the elements that are summed: all of them, or
+/// those before; from there on `into` is as it was, so that the contributions still tell whose it is.
+std::size_t reduce_while_finite(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
+                                std::span<std::byte> into);
+
 /// Divides each element, where it lies: true division, and one rounding of 16-bit elements. So a sum that was made
 /// elsewhere becomes an average. REQUIRES: is_floating(dtype), `by` is 1 or more.
 void divide(DType dtype, std::span<std::byte> elements, std::size_t by) noexcept;

@@ -6,6 +6,8 @@
 //   load, store              a vector's elements, which need no alignment
 //   spread                   the same number in every element
 //   add, multiply, divide
+//   all_below                whether the magnitudes of kVectors vectors are: not where one is no number
+//   kBeyond                  the least magnitude that is stored as infinity
 //   Wide                     the kind with the same Vector whose elements lie in memory as they are added
 // Thread safety: functions without state.
 #pragma once
@@ -69,21 +71,30 @@ TUTTI_VECTOR_INLINE Stored* output(const SumJob& job, std::size_t place, std::si
   return reinterpret_cast<Stored*>(job.into[place]) + offset;
 }
 
-/// Elements of which the sum stays in registers.
+/// What a job computes with, in every element of a vector.
 template <class Kind>
-TUTTI_VECTOR_INLINE void sum_step(const SumJob& job, std::size_t offset, Scaling scaling, typename Kind::Vector scale) {
+struct Constants {
+  Scaling scaling;
+  typename Kind::Vector scale, beyond;
+};
+
+/// Elements of which the sum stays in registers. False: the job stops in front of them.
+template <class Kind>
+TUTTI_VECTOR_INLINE bool sum_step(const SumJob& job, std::size_t offset, const Constants<Kind>& with) {
   using Stored = typename Kind::Stored;
   typename Kind::Vector sums[kVectors];
   load<Kind>(input<Stored>(job, 0, offset), sums);
   for (std::size_t rank = 1; rank < job.ranks; ++rank) add<Kind>(input<Stored>(job, rank, offset), sums);
-  average<Kind>(sums, scaling, scale);
+  average<Kind>(sums, with.scaling, with.scale);
+  if (job.stops && !Kind::all_below(sums, with.beyond)) return false;
   for (std::size_t place = 0; place < job.outputs; ++place) store<Kind>(sums, output<Stored>(job, place, offset));
+  return true;
 }
 
-/// A block of more than kRanks ranks, some at a time.
+/// A block of more than kRanks ranks, some at a time. How many of its elements came before the job stopped.
 template <class Kind>
-TUTTI_VECTOR_INLINE void sum_block(const SumJob& job, std::size_t begin, std::size_t count, Scaling scaling,
-                                   typename Kind::Vector scale) {
+TUTTI_VECTOR_INLINE std::size_t sum_block(const SumJob& job, std::size_t begin, std::size_t count,
+                                          const Constants<Kind>& with) {
   using Stored = typename Kind::Stored;
   using Wide = typename Kind::Wide;
   alignas(64) typename Wide::Stored so_far[kBlockBytes / sizeof(typename Wide::Stored)];
@@ -101,7 +112,8 @@ TUTTI_VECTOR_INLINE void sum_block(const SumJob& job, std::size_t begin, std::si
         add<Kind>(input<Stored>(job, rank, begin + i), sums);
       }
       if (is_last) {
-        average<Kind>(sums, scaling, scale);
+        average<Kind>(sums, with.scaling, with.scale);
+        if (job.stops && !Kind::all_below(sums, with.beyond)) return i;
         store<Kind>(sums, output<Stored>(job, 0, begin + i));
       } else {
         store<Wide>(sums, so_far + i);
@@ -111,28 +123,33 @@ TUTTI_VECTOR_INLINE void sum_block(const SumJob& job, std::size_t begin, std::si
   for (std::size_t place = 1; place < job.outputs; ++place) {
     __builtin_memcpy(output<Stored>(job, place, begin), output<Stored>(job, 0, begin), count * sizeof(Stored));
   }
+  return count;
 }
 
 /// One pass: every contribution is read once and every output written once. The plain loop does what is left.
 template <class Kind, DType dtype>
-TUTTI_VECTOR void sum(const SumJob& job) {
+TUTTI_VECTOR std::size_t sum(const SumJob& job) {
   constexpr std::size_t step = kVectors * Kind::kLanes;
   constexpr std::size_t block = kBlockBytes / sizeof(typename Kind::Wide::Stored);
   const Scaling scaling = scaling_of(job);
   const auto divisor = static_cast<typename Kind::Wide::Stored>(job.divisor);
-  const typename Kind::Vector scale = Kind::spread(scaling == Scaling::kMultiply ? 1 / divisor : divisor);
+  const Constants<Kind> with{scaling, Kind::spread(scaling == Scaling::kMultiply ? 1 / divisor : divisor),
+                             Kind::spread(Kind::kBeyond)};
   SumJob rest = job;
   if (job.ranks <= kRanks) {
-    for (; job.end - rest.begin >= step; rest.begin += step) sum_step<Kind>(job, rest.begin, scaling, scale);
+    for (; job.end - rest.begin >= step; rest.begin += step) {
+      if (!sum_step<Kind>(job, rest.begin, with)) return rest.begin;
+    }
   } else {
     while (job.end - rest.begin >= step) {
       const std::size_t left = (job.end - rest.begin) / step * step;
       const std::size_t count = left < block ? left : block;
-      sum_block<Kind>(job, rest.begin, count, scaling, scale);
-      rest.begin += count;
+      const std::size_t summed = sum_block<Kind>(job, rest.begin, count, with);
+      rest.begin += summed;
+      if (summed < count) return rest.begin;
     }
   }
-  plain()->sum[static_cast<std::size_t>(dtype)](rest);
+  return plain()->sum[static_cast<std::size_t>(dtype)](rest);
 }
 
 template <class Kind, Kernels::Narrow Kernels::*rest>

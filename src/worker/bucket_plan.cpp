@@ -2,6 +2,8 @@
 #include "worker/bucket_plan.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -62,6 +64,11 @@ std::vector<std::uint32_t> reverse_order(std::size_t parameters) {
   return order;
 }
 
+bool is_order_of(std::vector<std::uint32_t> order, std::size_t parameters) {
+  std::ranges::sort(order, std::greater<>());
+  return order == reverse_order(parameters);
+}
+
 std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters,
                                  const std::vector<std::uint32_t>& ready_order, const BucketLimits& limits) {
   TUTTI_ASSERT(ready_order.size() == parameters.size(), "every parameter is ready once");
@@ -81,6 +88,12 @@ std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters
     return place[a.entries.back().parameter] < place[b.entries.back().parameter];
   });
   return buckets;
+}
+
+std::uint32_t parameter_at(const Bucket& bucket, std::uint64_t element) {
+  const auto after = std::ranges::upper_bound(bucket.entries, element, {}, &BucketEntry::offset);
+  TUTTI_ASSERT(after != bucket.entries.begin(), "a bucket begins with an entry");
+  return std::prev(after)->parameter;
 }
 
 }  // namespace tutti::worker

@@ -40,10 +40,15 @@ struct BucketLimits {
 
 /// The order to begin with: the last parameter is ready first.
 std::vector<std::uint32_t> reverse_order(std::size_t parameters);
+/// Whether it holds each parameter's index once.
+bool is_order_of(std::vector<std::uint32_t> order, std::size_t parameters);
 
 /// Every parameter is in exactly one bucket; buckets are in the order in which they are expected to be full. A
 /// parameter above the limit has a bucket of its own. REQUIRES: `ready_order` holds each parameter's index once.
 std::vector<Bucket> plan_buckets(const std::vector<PlannedParameter>& parameters,
                                  const std::vector<std::uint32_t>& ready_order, const BucketLimits& limits);
+
+/// Whose gradient holds the element of the bucket; of the padding behind it, too.
+std::uint32_t parameter_at(const Bucket& bucket, std::uint64_t element);
 
 }  // namespace tutti::worker

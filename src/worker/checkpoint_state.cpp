@@ -211,13 +211,35 @@ std::span<std::byte> SnapshotMemory::reserve(std::size_t bytes) {
   return {bytes_.get(), bytes};
 }
 
+void SnapshotMemory::prepare(std::size_t bytes) noexcept {
+  constexpr std::size_t kPage = 4096;
+  try {
+    const std::span<std::byte> memory = reserve(bytes);
+    for (std::size_t at = 0; at < memory.size(); at += kPage) memory[at] = std::byte{0};
+  } catch (const std::bad_alloc&) {
+    // The first checkpoint will say so, if it is still true then.
+  }
+}
+
+namespace {
+
+std::size_t room_for(const std::vector<Source>& sources) {
+  std::size_t room = 0;
+  for (const Source& source : sources) room += source.room();
+  return room;
+}
+
+}  // namespace
+
+std::size_t snapshot_bytes(Models models, SessionImpl& session) {
+  return room_for(sources_of(models, session));
+}
+
 CheckpointContent take_snapshot(Models models, DataParallelImpl& iterating, SnapshotMemory& memory) {
   const c10::NoGradGuard no_grad;
   SessionImpl& session = iterating.session();
   const std::vector<Source> sources = sources_of(models, session);
-  std::size_t room = 0;
-  for (const Source& source : sources) room += source.room();
-  std::span<std::byte> place = memory.reserve(room);
+  std::span<std::byte> place = memory.reserve(room_for(sources));
 
   const DataPosition position = position_after(iterating);
   CheckpointContent content{static_cast<std::uint64_t>(position.step), {}, metadata_of(models, session, position)};

@@ -19,12 +19,14 @@ namespace tutti::worker {
 class DataParallelImpl;
 class SessionImpl;
 
-/// Memory for copies of a state, kept from one to the next: pages that are there already cost nothing, and huge ones
-/// cost the first copy little.
+/// Memory for copies of a state, kept from one to the next: pages that are there already cost nothing.
 class SnapshotMemory {
  public:
   /// What was there is lost. Throws std::bad_alloc.
   std::span<std::byte> reserve(std::size_t bytes);
+  /// The same ahead of time, and touches each page: the first copy costs no more than those after it. Where there is
+  /// not so much memory, nothing happens.
+  void prepare(std::size_t bytes) noexcept;
 
  private:
   struct Free {
@@ -36,6 +38,9 @@ class SnapshotMemory {
 
 /// The first model's names stand as they are, those of the others behind "model.1/", "model.2/".
 using Models = std::span<DataParallelImpl* const>;
+
+/// What a snapshot needs of memory.
+std::size_t snapshot_bytes(Models models, SessionImpl& session);
 
 /// The state of `models` after the iteration that the loop is in, if it is in one, at the position of `iterating`,
 /// copied into `memory`.

@@ -70,7 +70,7 @@ void Checkpoints::expect_resumed() const {
 void Checkpoints::after_step(DataParallelImpl& iterating) {
   if (!is_automatic()) return;
   const auto step = static_cast<std::uint64_t>(iterating.position().step);
-  if (step % session_.config().checkpoint_every != 0) return;
+  if (step % session_.config().checkpoint_every != 0) return prepare_memory();
   if (!iterating.may_save() || !is_rank_0()) return;
   const auto record = [&](EventKind kind) {
     session_.events().record({session_.clock().now(), kind, session_.identity().rank, 0, step, 0, 0, 0});
@@ -88,6 +88,12 @@ void Checkpoints::after_step(DataParallelImpl& iterating) {
   record(EventKind::kCheckpointTaken);
 }
 
+// After the first step, when optimizers have their state: the writer has nothing else to do until the first checkpoint.
+void Checkpoints::prepare_memory() {
+  if (!is_rank_0() || std::exchange(has_memory_, true) || !writer().is_idle()) return;
+  writer().prepare([this, bytes = snapshot_bytes(models_, session_)] { memory_.prepare(bytes); });
+}
+
 void Checkpoints::stop(DataParallelImpl& iterating) {
   if (!is_automatic() || !iterating.may_save()) return;
   session_.check(await_writer());
@@ -95,6 +101,7 @@ void Checkpoints::stop(DataParallelImpl& iterating) {
 }
 
 void Checkpoints::take(DataParallelImpl& iterating) {
+  has_memory_ = true;
   const RunConfig& config = session_.config();
   writer().start({config.checkpoint_dir, take_snapshot(models_, iterating, memory_), config.checkpoint_keep,
                   session_.identity().rank});

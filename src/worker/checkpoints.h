@@ -60,6 +60,7 @@ class Checkpoints {
   bool is_automatic() const;
   bool is_rank_0() const;
   CheckpointWriter& writer();
+  void prepare_memory();
   void take(DataParallelImpl& iterating);
   bool load_newest(Models models, DataParallelImpl& iterating, const std::string& folder);
   void agree_on(const std::string& found);
@@ -72,6 +73,7 @@ class Checkpoints {
   std::vector<DataParallelImpl*> models_;
   SnapshotMemory memory_;
   std::optional<CheckpointWriter> writer_;  // on rank 0, once it has something to write
+  bool has_memory_ = false;                 // or somebody is at it
   bool asked_ = false;                      // resume() was called
   bool resumed_ = false;
 };

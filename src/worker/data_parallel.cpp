@@ -4,13 +4,11 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <torch/version.h>
 
 #include <algorithm>
 #include <functional>
 #include <span>
-#include <sstream>
 #include <unordered_set>
 
 #include "common/bounded_archive.h"
@@ -58,8 +56,7 @@ void broadcast_state(SessionImpl& session, const std::vector<at::Tensor>& tensor
     plan.buckets.push_back(flat.spec(b));
     plan.memory.push_back(flat.memory(b));
   }
-  const bool has_state_given = session.regrouper() != nullptr && session.regrouper()->is_newcomer();
-  if (plan.buckets.empty() || has_state_given) return;
+  if (plan.buckets.empty() || session.is_newcomer()) return;
 
   const auto exchange = session.make_exchange(plan.object);
   session.attend(*exchange);
@@ -136,6 +133,13 @@ std::vector<NamedTensor> DataParallelImpl::followed_buffers() const {
   return options_.broadcast_buffers() ? distinct(module_.named_buffers(), options_) : std::vector<NamedTensor>{};
 }
 
+const std::string& DataParallelImpl::nan_policy() const {
+  const std::string& own = options_.nan_policy();
+  if (own.empty()) return session_.config().nan_policy;
+  if (own == "skip" || own == "halt" || own == "ignore") return own;
+  throw UsageError("DataParallelOptions::nan_policy is \"" + own + "\", expected skip, halt or ignore");
+}
+
 ParameterTable DataParallelImpl::table() const {
   const RunConfig& config = session_.config();
   ParameterTable table;
@@ -148,7 +152,7 @@ ParameterTable DataParallelImpl::table() const {
       {"seed", std::to_string(session_.seed())},
       {"exchange", std::string(session_.exchange_name())},
       {"wire_dtype", config.wire_dtype},
-      {"nan_policy", config.nan_policy},
+      {"nan_policy", nan_policy()},
       {"replica_check_every", std::to_string(config.replica_check_every)},
       {"born_in_place", config.born_in_place ? "true" : "false"},
       {"reduction", options_.sum() ? "sum" : "average"},
@@ -195,9 +199,7 @@ Result<std::vector<std::uint32_t>> DataParallelImpl::agree_on_order(std::vector<
   TUTTI_TRY(told);
   auto order = decode<std::vector<std::uint32_t>>(std::as_bytes(std::span(*told)));
   TUTTI_TRY(order);
-  std::vector<std::uint32_t> sorted = *order, each = reverse_order(measured.size());
-  std::sort(sorted.begin(), sorted.end(), std::greater<>());
-  if (sorted == each) return order;
+  if (is_order_of(*order, measured.size())) return order;
   return fail(Errc::kProtocol, fmt::format("rank 0's order of {} parameters names other ones than the {} of model {}",
                                            order->size(), measured.size(), object_));
 }
@@ -215,7 +217,7 @@ void DataParallelImpl::make_reducer() {
   options.overlap = options_.overlap();
   options.born_in_place = config.born_in_place;
   if (session_.regrouper() != nullptr) options.regroup = [this] { return session_.regrouper()->run(); };
-  options.nan_policy = nan_policy_of(config.nan_policy);
+  options.nan_policy = nan_policy_of(nan_policy());
   options.asked_to_stop = [this] { return session_.asked_to_stop(); };
   options.decided = [this](const Outcome& outcome) { session_.decided(outcome); };
   // Ends with the run's cause, which the guilty rank tells: it does not come here.
@@ -225,7 +227,7 @@ void DataParallelImpl::make_reducer() {
   };
   reducer_ = std::make_unique<Reducer>(trained_parameters(), followed_buffers(), *exchange_, session_.backward_scope(),
                                        std::move(options), session_.events(), session_.clock(), session_.logger());
-  if (!is_newcomer()) session_.check(reducer_->open(session_.deadline()));
+  if (!session_.is_newcomer()) session_.check(reducer_->open(session_.deadline()));
 }
 
 void DataParallelImpl::reloaded() {
@@ -257,7 +259,7 @@ void DataParallelImpl::begin_iteration(int rank, bool last_micro_batch) {
   session_.begin_iteration(static_cast<std::uint64_t>(position_.step), rank);
   const bool begins_step = !in_step_;
   in_step_ = in_iteration_ = true;
-  if (begins_step) remember_start();
+  if (begins_step) remember_start(/*copies=*/true);
   expects_exchange_ = reducer_ != nullptr && last_micro_batch;
   if (!reducer_) return;
   reducer_->set_exchanging(last_micro_batch);
@@ -301,110 +303,6 @@ void DataParallelImpl::end_step(bool can_rewind) {
   for (const auto& [n, f] : every_) {
     if (position_.step % n == 0) f(position_.step);
   }
-}
-
-bool DataParallelImpl::is_newcomer() const {
-  return session_.regrouper() != nullptr && session_.regrouper()->is_newcomer();
-}
-
-void DataParallelImpl::remember_start() {
-  if (session_.regrouper() == nullptr) return;
-  start_count_ = session_.member()->count();
-  remember(*this, start_);
-}
-
-bool DataParallelImpl::enter_loop() {
-  if (is_newcomer()) {
-    session_.checkpoints().skip_resume();
-    session_.check(session_.regrouper()->enter());
-  } else {
-    session_.checkpoints().resume(*this);
-  }
-  in_loop_ = true;
-  return std::exchange(began_at_boundary_, false);
-}
-
-void DataParallelImpl::begin_boundary() {
-  in_boundary_ = true;
-  remember_start();
-}
-
-void DataParallelImpl::end_boundary() noexcept {
-  in_boundary_ = false;
-  if (session_.regrouper() != nullptr) start_count_ = session_.member()->count();
-}
-
-std::optional<std::string> DataParallelImpl::cannot_go_on() const {
-  if (!reducer_ || !exchange_->traits().outlives_losses)
-    return fmt::format("exchanges by {}, which cannot go on after a loss", session_.exchange_name());
-  if (!in_loop_) return "is not in its training loop";
-  if (!reducer_->is_settled()) return "is in its first step";
-  if (in_iteration_ && session_.exchange_count() != exchanges_before_) return "has exchanged in this step already";
-  return std::nullopt;
-}
-
-std::vector<std::span<const std::byte>> DataParallelImpl::give_state() {
-  given_ = std::make_unique<Given>();
-  Snapshot& snapshot = given_->snapshot;
-  snapshot = in_step_ || in_boundary_ ? snapshot_of(*this, start_) : live_snapshot(*this, position_);
-  const ReducerProgress progress = reducer_->progress();
-  snapshot.metadata["boundary"] = in_boundary_ ? "1" : "0";
-  snapshot.metadata["collective/scope"] = std::to_string(start_count_.next.scope);
-  snapshot.metadata["collective/index"] = std::to_string(start_count_.next.index);
-  snapshot.metadata["collective/step"] = std::to_string(start_count_.step);
-  snapshot.metadata["reducer/order"] = fmt::format("{}", fmt::join(progress.order, " "));
-  snapshot.metadata["reducer/plan"] = std::to_string(progress.plan);
-  snapshot.metadata["reducer/exchanges"] = std::to_string(progress.exchanges);
-  snapshot.metadata["reducer/rounds"] = std::to_string(progress.rounds);
-  snapshot.metadata["reducer/made_again"] = std::to_string(progress.made_again);
-  snapshot.metadata["reducer/skipped"] = std::to_string(progress.skipped_in_a_row);
-  snapshot.metadata["stop"] = session_.stop_agreed() ? "1" : "0";
-  given_->header = make_tensor_header(snapshot.entries, snapshot.metadata).value();
-  std::vector<std::span<const std::byte>> parts = {std::as_bytes(std::span(given_->header.bytes))};
-  for (const std::size_t entry : given_->header.order) parts.push_back(snapshot.entries[entry].bytes);
-  return parts;
-}
-
-/// Adam keeps three tensors for each parameter; an optimizer of the program's own may keep more.
-std::uint64_t DataParallelImpl::state_bytes_max() const {
-  constexpr std::uint64_t kCopiesMax = 16, kOther = 256u << 20;
-  std::uint64_t bytes = 0;
-  for (const StateView::Entry& entry : state().tensors()) bytes += entry.tensor.nbytes();
-  return kCopiesMax * bytes + kOther;
-}
-
-Result<> DataParallelImpl::take_state(StateReceiver::State state, const Succession& succession) {
-  const std::string source = "the state of a survivor";
-  auto file = parse_tensors(std::move(state.bytes), state.size, source);
-  TUTTI_TRY(file);
-  Checkpoint checkpoint;
-  checkpoint.folder = source;
-  checkpoint.metadata = file->metadata;
-  checkpoint.file = std::move(*file);
-  DataParallelImpl* const models[] = {this};
-  restore(models, *this, checkpoint);
-  const Metadata& metadata = checkpoint.metadata;
-  const auto number = [&](const char* key) { return std::stoull(metadata.at(key)); };
-  ReducerProgress progress{{},
-                           static_cast<std::uint32_t>(number("reducer/plan")),
-                           number("reducer/exchanges"),
-                           number("reducer/rounds"),
-                           number("reducer/made_again"),
-                           static_cast<int>(number("reducer/skipped"))};
-  std::istringstream order(metadata.at("reducer/order"));
-  for (std::uint32_t parameter = 0; order >> parameter;) progress.order.push_back(parameter);
-  TUTTI_TRY(reducer_->open_as(progress, succession, session_.deadline()));
-  began_at_boundary_ = number("boundary") != 0;
-  session_.decided({.stop = number("stop") != 0});
-  const GatherKey next{GatherKey::Kind::kCollective, number("collective/scope"),
-                       static_cast<std::uint32_t>(number("collective/index"))};
-  session_.member()->count_from({next, number("collective/step")});
-  return {};
-}
-
-Result<> DataParallelImpl::go_on(Deadline deadline) {
-  given_.reset();
-  return exchange_->go_on(deadline);
 }
 
 bool DataParallelImpl::stops() {

@@ -106,9 +106,8 @@ class DataParallelImpl final : private Participant {
   std::uint64_t state_bytes_max() const override;
   Result<> take_state(StateReceiver::State state, const Succession& succession) override;
   Result<> go_on(Deadline deadline) override;
-  bool is_newcomer() const;
   void part() noexcept;
-  void remember_start();
+  void remember_start(bool copies);
   std::uint32_t replica_hash() const;
   std::vector<std::string> gather_hashes();
   bool is_check_due() const noexcept;
@@ -118,6 +117,7 @@ class DataParallelImpl final : private Participant {
 
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
+  const std::string& nan_policy() const;
   ParameterTable table() const;
   void agree();
   void adopt_rank_0();

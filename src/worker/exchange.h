@@ -26,6 +26,7 @@ struct ExchangeTraits {
   bool in_place = true;           ///< an exchange that was aborted leaves its input untouched where this is false
   bool cpu = true, cuda = false;  ///< where the buckets may lie
   bool outlives_losses = false;   ///< mend(), go_on() and take_over() work: processes are replaced in mid-exchange
+  bool looks_for_nan = false;     ///< not_finite() works
 };
 
 /// A part of a bucket: one gradient.
@@ -47,6 +48,15 @@ struct ExchangePlan {
   std::vector<std::byte*> memory;  ///< of each bucket; stays where it is until close or the next open
   /// Ranges whose inputs and results may lie apart from their bucket (spares()), by bucket and offset.
   std::vector<BucketRange> ranges = {};
+  /// A result that is not finite is told by not_finite() instead: its bucket then holds anything.
+  bool looks_for_nan = false;
+};
+
+/// An element of a bucket whose result would not have been finite.
+struct NotFinite {
+  std::optional<std::uint32_t> rank;  ///< whose input it was; none: only the ranks' sum is too large
+  std::uint32_t bucket = 0;
+  std::uint64_t element = 0;
 };
 
 /// Which exchange this is: a step may hold several (GAN, accumulation without no_sync).
@@ -95,6 +105,9 @@ class Exchange {
   virtual Result<> wait(std::uint32_t bucket, Deadline deadline) = 0;
   /// Waits until every bucket that was started holds its result.
   virtual Result<> finish(Deadline deadline) = 0;
+  /// In the exchange that finish() has ended, in the order of buckets and elements: the first of each rank in each
+  /// block that it is summed in. The same on all ranks. REQUIRES: the plan said looks_for_nan.
+  virtual std::vector<NotFinite> not_finite() const { return {}; }
   /// Ends every wait, now and later, with `cause`. Idempotent; a kSuperseded gives way to any other, and ends with
   /// go_on().
   virtual void abort(const Failure& cause) noexcept = 0;

@@ -19,7 +19,12 @@ class CodecExchange final : public Exchange {
     TUTTI_ASSERT(inner_->traits().adds_in_float, "halves are not added in their own precision");
   }
 
-  ExchangeTraits traits() const noexcept override { return inner_->traits(); }
+  /// A sum of halves may be too large where that of the caller's floats is not: whoever calls looks at its own.
+  ExchangeTraits traits() const noexcept override {
+    ExchangeTraits traits = inner_->traits();
+    traits.looks_for_nan = false;
+    return traits;
+  }
 
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override {
     auto places = inner_->place(narrowed(plan), deadline);

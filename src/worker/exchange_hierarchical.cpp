@@ -31,6 +31,7 @@ ExchangePlan HierarchicalExchange::without_average(ExchangePlan plan) {
     if (bucket.reduction == Reduction::kAverage) bucket.reduction = Reduction::kSum;
   }
   plan.ranges.clear();  // what goes between hosts lies in the buckets
+  TUTTI_ASSERT(!plan.looks_for_nan, "a host's sum does not tell what the other hosts' are");
   return plan;
 }
 

@@ -48,7 +48,8 @@ HostLayout ShmExchange::layout_of(const ExchangePlan& plan) const {
 
 std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) const {
   std::vector<PlacedTask> tasks;
-  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) tasks.push_back({b, plan.buckets[b]});
+  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b)
+    tasks.push_back({.bucket = b, .spec = plan.buckets[b], .looks_for_nan = plan.looks_for_nan});
   if (!options_.shares_back) return tasks;
   for (PlacedTask& task : tasks) task.for_first_rank = true;
   for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
@@ -61,33 +62,32 @@ std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) cons
 Result<std::vector<BucketMemory>> ShmExchange::place(const ExchangePlan& plan, Deadline deadline) {
   TUTTI_TRY(not_aborted());
   TUTTI_TRY(ps::check_reducible(plan.buckets));
-  const HostLayout layout = layout_of(plan);
+  layout_ = layout_of(plan);
   std::vector<PlacedTask> tasks = placed_tasks(plan);
-  TUTTI_TRY(obtain(plan, placed_shape(layout, tasks), deadline));
+  TUTTI_TRY(obtain(plan, placed_shape(*layout_, tasks), deadline));
   std::vector<BucketMemory> places;
   for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
-    places.emplace_back(segment_, segment_->data().data() + layout.offset(options_.team.rank, b));
+    places.emplace_back(segment_, segment_->data().data() + layout_->offset(options_.team.rank, b));
   }
-  work_ = make_placed_work(segment_, options_.team, layout, std::move(tasks), plan.ranges);
+  work_ = make_placed_work(segment_, options_.team, *layout_, std::move(tasks), plan.ranges);
   placed_ = plan;
   return places;
 }
 
 std::vector<BucketMemory> ShmExchange::spares() {
   TUTTI_ASSERT(placed_, "spares come after place()");
-  const HostLayout layout = layout_of(*placed_);
   std::vector<BucketMemory> spares;
   for (std::size_t i = 0; i < placed_->ranges.size(); ++i) {
-    spares.emplace_back(segment_, segment_->data().data() + layout.spare(options_.team.rank, i));
+    spares.emplace_back(segment_, segment_->data().data() + layout_->spare(options_.team.rank, i));
     const BucketRange& range = placed_->ranges[i];
-    segment_->give_back(layout.offset(options_.team.rank, range.bucket) + range.offset_bytes, range.bytes);
+    segment_->give_back(layout_->offset(options_.team.rank, range.bucket) + range.offset_bytes, range.bytes);
   }
   return spares;
 }
 
 Result<> ShmExchange::use_bucket(std::uint32_t number) {
   const BucketRange& range = placed_->ranges[number];
-  const std::uint64_t bucket = layout_of(*placed_).offset(options_.team.rank, range.bucket);
+  const std::uint64_t bucket = layout_->offset(options_.team.rank, range.bucket);
   return segment_->reserve(bucket + range.offset_bytes, range.bytes);
 }
 
@@ -98,9 +98,8 @@ Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
   started_.clear();
   untold_.clear();
   if (placed_ && placed_->number == plan_.number) {
-    const HostLayout layout = layout_of(plan_);
     for (std::uint32_t b = 0; b < plan_.buckets.size(); ++b) {
-      TUTTI_ASSERT(plan_.memory[b] == segment_->data().data() + layout.offset(options_.team.rank, b),
+      TUTTI_ASSERT(plan_.memory[b] == segment_->data().data() + layout_->offset(options_.team.rank, b),
                    "buckets lie where place() said");
     }
     return {};

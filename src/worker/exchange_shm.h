@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "common/host_layout.h"
 #include "worker/exchange.h"
 #include "worker/shm_work.h"
 
@@ -31,7 +32,12 @@ class ShmExchange final : public Exchange {
   ShmExchange(ShmOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
 
   ExchangeTraits traits() const noexcept override {
-    return {.name = "shm", .rank_ordered = true, .adds_in_float = true, .in_place = false, .outlives_losses = true};
+    return {.name = "shm",
+            .rank_ordered = true,
+            .adds_in_float = true,
+            .in_place = false,
+            .outlives_losses = true,
+            .looks_for_nan = true};
   }
   /// The host's segment, which is made for exactly these buckets.
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override;
@@ -44,6 +50,7 @@ class ShmExchange final : public Exchange {
   Result<> poll() override;
   Result<> wait(std::uint32_t bucket, Deadline deadline) override;
   Result<> finish(Deadline deadline) override;
+  std::vector<NotFinite> not_finite() const override { return work_->not_finite(); }
   void abort(const Failure& cause) noexcept override;
   Result<> mend(const Succession& succession, Deadline deadline) override;
   Result<> go_on(Deadline deadline) override;
@@ -79,6 +86,7 @@ class ShmExchange final : public Exchange {
   ExchangePlan plan_;
   ExchangeId id_;
   std::optional<ExchangePlan> placed_;  // what the segment was made for
+  std::optional<HostLayout> layout_;    // of it
   std::unique_ptr<ShmWork> work_;
   std::vector<std::uint32_t> started_;  // and not waited for
   std::deque<std::uint32_t> untold_;    // started, and not yet told to be done: always in the order of the starts

@@ -152,8 +152,11 @@ void BufferBuckets::scatter() {
 
 void BufferBuckets::keep() {
   const at::NoGradGuard no_grad;
-  kept_.clear();
-  for (const Place& place : places_) kept_.push_back(place.buffer.clone());
+  if (kept_.empty()) {
+    for (const Place& place : places_) kept_.push_back(place.buffer.clone());
+  } else {
+    for (std::size_t i = 0; i < kept_.size(); ++i) kept_[i].copy_(places_[i].buffer);
+  }
 }
 
 void BufferBuckets::restore() {

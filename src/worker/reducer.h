@@ -163,6 +163,7 @@ class Reducer {
   std::string describe(const Outcome::NotFinite& found) const;
   void drop_gradients() noexcept;
   void look_for_nan(std::size_t parameter);
+  void ask_for_nan();
   std::optional<std::uint32_t> first_not_finite();
   void keep_buffers();
   double* presence() const { return static_cast<double*>(presence_.mutable_data_ptr()); }

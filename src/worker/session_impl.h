@@ -95,6 +95,8 @@ class SessionImpl {
   // --- generations
   /// Null where lost ranks are not replaced.
   Regrouper* regrouper() noexcept { return regrouper_.get(); }
+  /// This process takes a lost one's place, and has not gone on with the others yet.
+  bool is_newcomer() const noexcept { return regrouper_ && regrouper_->is_newcomer(); }
 
   // --- iterations
   /// The step is known to the others from here on, and random numbers are those of (seed, step, rank). `rank` is not

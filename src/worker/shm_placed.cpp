@@ -3,15 +3,34 @@
 // input is never destroyed before the result is whole: a claimant that dies before the mark has spoiled nothing but its
 // own input, which its replacement computes again; after the mark the result is in the segment, which outlives it. The
 // mark names the claimant: there the result is, should the copies not have been made.
+//
+// Who sums a block also sees whether the result is finite, while it is in a register: nobody reads the gradients once
+// more for that. It stops in front of one that is not, when every rank's input is still there, and writes down for each
+// rank where in the block its first bad element lies; the mark then says that there is something to read. Such a block
+// stays unfinished: nobody wants its result. All ranks find the same in the marks, once all blocks are done.
 #include <algorithm>
 #include <cstring>
 
 #include "common/assert.h"
+#include "ps/finite.h"
 #include "ps/reduce.h"
 #include "worker/shm_work.h"
 
 namespace tutti::worker {
 namespace {
+
+/// A word about a rank's input to a block: the element, and whether it is the input that is not finite there, or only
+/// the sum. 0: nothing.
+struct Finding {
+  std::uint32_t element = 0;
+  bool is_own = false;
+
+  std::uint32_t word() const { return (element + 1) << 1 | (is_own ? 1 : 0); }
+  static std::optional<Finding> of(std::uint32_t word) {
+    if (word == 0) return std::nullopt;
+    return Finding{(word >> 1) - 1, (word & 1) != 0};
+  }
+};
 
 class PlacedWork final : public ShmWork {
  public:
@@ -50,6 +69,16 @@ class PlacedWork final : public ShmWork {
     return segment_->finished(task) >= tasks_[task].round * tasks_[task].blocks;
   }
 
+  std::vector<NotFinite> not_finite() const override {
+    std::vector<NotFinite> found;
+    for (const Task& task : tasks_) {
+      for (std::uint32_t block = 0; task.what.looks_for_nan && block < task.blocks; ++block) {
+        if (mark_of(task, block).has_finding) read_findings(task, block, found);
+      }
+    }
+    return found;
+  }
+
   void lies_at(std::uint32_t range, std::byte* where) override {
     table(team_.rank)[range] = static_cast<std::uint64_t>(where - segment_->data().data());
   }
@@ -73,8 +102,22 @@ class PlacedWork final : public ShmWork {
   }
 
  private:
-  static constexpr int kRankBits = 12;  // of a done mark; the round stands above them
-  static constexpr std::uint64_t kRankMask = (std::uint64_t{1} << kRankBits) - 1;
+  /// What a block's done mark says.
+  struct Mark {
+    static constexpr int kRankBits = 12;
+
+    std::uint64_t round = 0;
+    bool has_finding = false;
+    std::uint32_t summed_by = 0;
+
+    std::uint64_t word() const {
+      return round << (kRankBits + 1) | std::uint64_t{has_finding} << kRankBits | summed_by;
+    }
+    static Mark of(std::uint64_t word) {
+      return {word >> (kRankBits + 1), (word >> kRankBits & 1) != 0,
+              static_cast<std::uint32_t>(word & ((std::uint64_t{1} << kRankBits) - 1))};
+    }
+  };
 
   struct Task {
     PlacedTask what;
@@ -105,17 +148,77 @@ class PlacedWork final : public ShmWork {
     const BlockRange range(block, task.what.spec.bytes());
     const std::uint64_t end = range.offset + range.bytes;
     TUTTI_ASSERT(range.bytes > 0, "a block holds something");
+    findings_.assign(team_.ranks, 0);
+    bool is_whole = true;
     for_each_part(task.what.bucket, range.offset, end,
                   [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
                     find_places(task.what.bucket, begin, part);
-                    const bool shares = task.what.spec.reduction == Reduction::kBroadcast;
-                    if (!shares) {
-                      inputs_.assign(places_.begin(), places_.end());
-                      ps::reduce(task.what.spec.dtype, task.what.spec.reduction, inputs_, {places_[team_.rank], bytes});
-                    }
+                    if (task.what.spec.reduction == Reduction::kBroadcast) return;
+                    inputs_.assign(places_.begin(), places_.end());
+                    is_whole = sum(task.what, begin - range.offset, bytes) && is_whole;
                   });
-    segment_->set_done(task.first_block + block, task.round << kRankBits | team_.rank);
-    spread(task, block, team_.rank, task.what.for_first_rank ? 1 : team_.ranks);
+    if (!is_whole) write_findings(task, block);
+    segment_->set_done(task.first_block + block, Mark{task.round, !is_whole, team_.rank}.word());
+    if (is_whole) spread(task, block, team_.rank, task.what.for_first_rank ? 1 : team_.ranks);
+  }
+
+  /// `bytes` of the inputs, which begin so far into their block. False: the sum is not finite.
+  bool sum(const PlacedTask& what, std::uint64_t begin, std::uint64_t bytes) {
+    const BucketSpec& spec = what.spec;
+    const std::span<std::byte> into(places_[team_.rank], bytes);
+    if (!what.looks_for_nan) {
+      ps::reduce(spec.dtype, spec.reduction, inputs_, into);
+      return true;
+    }
+    const std::size_t summed = ps::reduce_while_finite(spec.dtype, spec.reduction, inputs_, into);
+    if (summed == bytes / size_of(spec.dtype)) return true;
+    look_closer(spec, begin / size_of(spec.dtype), summed, bytes / size_of(spec.dtype));
+    return false;
+  }
+
+  /// Whose input it is that makes the sum of elements `first` to `end` not finite, where it begins.
+  void look_closer(const BucketSpec& spec, std::size_t begin, std::size_t first, std::size_t end) {
+    const std::size_t size = size_of(spec.dtype);
+    const auto note = [&](std::uint32_t rank, std::size_t element, bool is_own) {
+      if (findings_[rank] == 0) findings_[rank] = Finding{static_cast<std::uint32_t>(begin + element), is_own}.word();
+    };
+    bool is_someones = false;
+    for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
+      const auto found = ps::first_not_finite(spec.dtype, inputs_[rank] + first * size, end - first);
+      if (!found) continue;
+      is_someones = true;
+      note(rank, first + *found, /*is_own=*/true);
+    }
+    if (!is_someones) note(0, first_too_large(spec, first), /*is_own=*/false);
+  }
+
+  /// The sum stopped at `first` because of one of the next few elements.
+  std::size_t first_too_large(const BucketSpec& spec, std::size_t first) const {
+    const std::size_t size = size_of(spec.dtype);
+    for (;; ++first) {
+      std::vector<const std::byte*> one;
+      for (const std::byte* const input : inputs_) one.push_back(input + first * size);
+      std::byte sum[sizeof(double)];
+      if (ps::reduce_while_finite(spec.dtype, spec.reduction, one, {sum, size}) == 0) return first;
+    }
+  }
+
+  std::uint32_t& finding(std::uint32_t rank, const Task& task, std::uint32_t block) const {
+    const std::uint64_t at = layout_.finding(rank, task.what.bucket, block);
+    return *reinterpret_cast<std::uint32_t*>(segment_->data().data() + at);
+  }
+
+  void write_findings(const Task& task, std::uint32_t block) const {
+    for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) finding(rank, task, block) = findings_[rank];
+  }
+
+  void read_findings(const Task& task, std::uint32_t block, std::vector<NotFinite>& found) const {
+    const std::uint64_t begin = block * (HostLayout::kBlockBytes / size_of(task.what.spec.dtype));
+    for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
+      const auto told = Finding::of(finding(rank, task, block));
+      if (!told) continue;
+      found.push_back({told->is_own ? std::optional(rank) : std::nullopt, task.what.bucket, begin + told->element});
+    }
   }
 
   /// Copies the result of a block from who summed it to the first `ranks`.
@@ -134,7 +237,11 @@ class PlacedWork final : public ShmWork {
   }
 
   bool is_block_done(const Task& task, std::uint32_t block, std::uint64_t round) const {
-    return segment_->done(task.first_block + block) >> kRankBits == round;
+    return mark_of(task, block).round == round;
+  }
+
+  Mark mark_of(const Task& task, std::uint32_t block) const {
+    return Mark::of(segment_->done(task.first_block + block));
   }
 
   void mend(std::uint32_t number, std::span<const std::uint32_t> lost) {
@@ -145,8 +252,8 @@ class PlacedWork final : public ShmWork {
     for (std::uint32_t block = 0; block < task.blocks; ++block) {
       if (!is_block_done(task, block, round)) continue;
       ++done;
-      const std::uint64_t mark = segment_->done(task.first_block + block);
-      spread(task, block, static_cast<std::uint32_t>(mark & kRankMask), team_.ranks);
+      const Mark mark = mark_of(task, block);
+      if (!mark.has_finding) spread(task, block, mark.summed_by, team_.ranks);
     }
     segment_->resume(number, round, (round - 1) * task.blocks + done);
     if (done == task.blocks) return;
@@ -210,6 +317,7 @@ class PlacedWork final : public ShmWork {
   std::vector<std::uint32_t> active_;  // started and not done, in the order of their starts
   std::vector<std::byte*> places_;     // of the block in hand, by rank
   std::vector<const std::byte*> inputs_;
+  std::vector<std::uint32_t> findings_;    // about the block in hand, by rank
   std::optional<std::uint32_t> survivor_;  // a newcomer's: from whom it has the results of its first round
   std::uint64_t inherited_rounds_ = 0;
 };

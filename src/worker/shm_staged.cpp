@@ -50,6 +50,8 @@ class StagedWork final : public ShmWork {
 
   bool is_done(std::uint32_t task) const override { return tasks_[task].left == 0; }
 
+  std::vector<NotFinite> not_finite() const override { return {}; }
+
   void lies_at(std::uint32_t, std::byte*) override { TUTTI_ASSERT(false, "staged buckets have no spares"); }
 
   // What is staged is exchanged before the first step, when all begin again after a loss.

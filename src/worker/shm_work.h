@@ -36,6 +36,8 @@ class ShmWork {
   virtual bool advance() = 0;
   /// The result of the task, which was started, is in this rank's bucket.
   virtual bool is_done(std::uint32_t task) const = 0;
+  /// Of the tasks' last rounds, which are done (Exchange::not_finite).
+  virtual std::vector<NotFinite> not_finite() const = 0;
   /// This rank's input to the range lies there, and its result is to. REQUIRES: the work has ranges, its task is done.
   virtual void lies_at(std::uint32_t range, std::byte* where) = 0;
   /// These ranks are gone, in the middle of whatever they did, and nobody else works: makes everything that is left as
@@ -54,13 +56,14 @@ struct PlacedTask {
   std::uint32_t bucket = 0;
   BucketSpec spec;
   bool for_first_rank = false;  ///< only rank 0's bucket gets the result; the others' then hold anything
+  bool looks_for_nan = false;   ///< a block whose result is not finite is left as it is, and told
 };
 SegmentShape placed_shape(const HostLayout& layout, std::span<const PlacedTask> tasks);
 /// REQUIRES: the segment has placed_shape().
 std::unique_ptr<ShmWork> make_placed_work(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout,
                                           std::vector<PlacedTask> tasks, std::vector<BucketRange> ranges);
 
-/// Buckets anywhere, one task for each. `memory` outlives the work.
+/// Buckets anywhere, one task for each; nobody looks for what is not finite. `memory` outlives the work.
 struct StagedTask {
   BucketSpec spec;
   std::byte* memory = nullptr;

@@ -73,24 +73,27 @@ StartOfStep begin_to_remember(DataParallelImpl& parallel) {
 }
 
 // Runs at every step: the copies' memory is kept from one to the next, and nothing is printed.
-void remember(DataParallelImpl& parallel, StartOfStep& start) {
+void remember(DataParallelImpl& parallel, StartOfStep& start, bool copies) {
   const c10::NoGradGuard no_grad;
   start.position = parallel.position();
-  for (StartOfStep::Buffer& buffer : start.buffers) buffer.copy.copy_(buffer.live);
+  start.has_copies = copies;
+  for (StartOfStep::Buffer& buffer : start.buffers) {
+    if (copies) buffer.copy.copy_(buffer.live);
+  }
   start.learning_rates.clear();
   for (torch::optim::Optimizer* optimizer : parallel.optimizers()) {
     for (const auto& group : optimizer->param_groups()) start.learning_rates.push_back(group.options().get_lr());
   }
   start.schedule_steps.clear();
   for (const Schedule& schedule : parallel.schedules()) start.schedule_steps.push_back(schedule.metrics.size());
-  start.user = save_user_states(parallel);
+  if (copies) start.user = save_user_states(parallel);
 }
 
 Snapshot snapshot_of(DataParallelImpl& parallel, const StartOfStep& start) {
   std::vector<StateView::Entry> tensors = parallel.state().tensors();
   for (StateView::Entry& entry : tensors) {
     for (const StartOfStep::Buffer& buffer : start.buffers) {
-      if (entry.name == buffer.name) entry.tensor = buffer.copy;
+      if (start.has_copies && entry.name == buffer.name) entry.tensor = buffer.copy;
     }
   }
   Metadata metadata = metadata_at(parallel, start.position);
@@ -105,7 +108,8 @@ Snapshot snapshot_of(DataParallelImpl& parallel, const StartOfStep& start) {
     const auto metrics = std::span(parallel.schedules()[i].metrics).first(start.schedule_steps[i]);
     metadata[fmt::format("schedule/{}", i)] = fmt::format("{}", fmt::join(metrics, " "));
   }
-  return make_snapshot(parallel, tensors, start.user, std::move(metadata));
+  return make_snapshot(parallel, tensors, start.has_copies ? start.user : save_user_states(parallel),
+                       std::move(metadata));
 }
 
 }  // namespace tutti::worker

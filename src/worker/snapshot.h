@@ -28,13 +28,15 @@ struct Snapshot {
 Snapshot live_snapshot(DataParallelImpl& parallel, const DataPosition& position);
 
 /// What of the state an iteration changes before its optimizer step, as it was when the iteration began. Parameters and
-/// optimizer state need no copy: nothing changes them until then.
+/// optimizer state need no copy: nothing changes them until then. Between steps only what the program has asked to be
+/// called can change buffers and its own states: where that is nothing, they are not copied once more.
 struct StartOfStep {
   struct Buffer {
     std::string name;  ///< in the state
     at::Tensor live, copy;
   };
   DataPosition position;
+  bool has_copies = false;  ///< of buffers and the program's own states; otherwise they are still what they were
   std::vector<Buffer> buffers;
   std::vector<double> learning_rates;       ///< of each optimizer's groups
   std::vector<std::size_t> schedule_steps;  ///< of each schedule
@@ -42,7 +44,7 @@ struct StartOfStep {
 };
 /// REQUIRES: the wrapped model is there. remember() asks nothing of it.
 StartOfStep begin_to_remember(DataParallelImpl& parallel);
-void remember(DataParallelImpl& parallel, StartOfStep& start);
+void remember(DataParallelImpl& parallel, StartOfStep& start, bool copies);
 /// The state as it was then.
 Snapshot snapshot_of(DataParallelImpl& parallel, const StartOfStep& start);
 

@@ -33,6 +33,12 @@ Outcome count(std::span<const double> sums) {
   return outcome;
 }
 
+void add_not_finite(Outcome& outcome, int rank, std::uint32_t parameter) {
+  const auto place = std::ranges::lower_bound(outcome.not_finite, rank, {}, &Outcome::NotFinite::rank);
+  if (place != outcome.not_finite.end() && place->rank == rank) return;
+  outcome.not_finite.insert(place, {rank, parameter});
+}
+
 NanPolicy nan_policy_of(std::string_view value) noexcept {
   if (value == "halt") return NanPolicy::kHalt;
   return value == "ignore" ? NanPolicy::kIgnore : NanPolicy::kSkip;

@@ -27,7 +27,7 @@ struct Ballot {
 /// What all read.
 struct Outcome {
   struct NotFinite {
-    int rank = 0;
+    int rank = 0;  ///< kOnlyTheSum: every rank's gradient is finite, and their sum is not
     std::uint32_t parameter = 0;
     bool operator==(const NotFinite&) const = default;
   };
@@ -35,6 +35,10 @@ struct Outcome {
   std::vector<int> done = {};              ///< ranks, ascending
   std::vector<NotFinite> not_finite = {};  ///< by rank
 };
+
+constexpr int kOnlyTheSum = -1;
+/// Adds what an exchange found by itself. A rank's first parameter is the one that counts.
+void add_not_finite(Outcome& outcome, int rank, std::uint32_t parameter);
 
 constexpr DType kVoteDType = DType::kFloat64;
 

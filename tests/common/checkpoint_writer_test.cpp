@@ -72,6 +72,23 @@ TEST_F(Writing, GoesOnInTheBackgroundUntilItIsOnTheDisk) {
   EXPECT_THAT(memory_.list("checkpoints").value(), ElementsAre("step-000000000001"));
 }
 
+TEST_F(Writing, PreparesInTheBackgroundBeforeItWrites) {
+  Gate gate;
+  int prepared = 0;
+  CheckpointWriter writer(memory_, clock_, metrics_, Logger::none());
+  writer.prepare([&] {
+    gate.pass();
+    ++prepared;
+  });
+  EXPECT_FALSE(writer.is_idle(1ms)) << "it waits at the gate";
+  gate.open();
+  ASSERT_TRUE(writer.is_idle(kPatience));
+  writer.start(order(1));
+  ASSERT_TRUE(writer.is_idle(kPatience));
+  EXPECT_EQ(prepared, 1);
+  EXPECT_EQ(writer.written(), 1u);
+}
+
 TEST_F(Writing, KeepsTheNewestOfItsCheckpoints) {
   CheckpointWriter writer(memory_, clock_, metrics_, Logger::none());
   for (const std::uint64_t step : {1, 2, 3, 4}) {

@@ -99,7 +99,8 @@ TEST_F(Config, NamesTheLineAndTheNearestKeyOfAnUnknownOne) {
 
 TEST_F(Config, NamesWhatWasExpectedAndFound) {
   EXPECT_THAT(refused("seed = 1\nworkers = 'many'"),
-              HasSubstr("run.toml:2: workers: expected a whole number from 0 to 65536, found \"many\""));
+              HasSubstr("run.toml:2: workers: expected a whole number from 0 to 65536, or two of them such as \"2:8\", found "
+                        "\"many\""));
   EXPECT_THAT(refused("workers = 1.5"), HasSubstr("found 1.5"));
   EXPECT_THAT(refused("workers = -1"), HasSubstr("found -1"));
   EXPECT_THAT(refused("seed = -1"), HasSubstr("expected a whole number from 0 up"));
@@ -190,6 +191,19 @@ TEST_F(Config, PrintsWhatItReadsBack) {
   config.checkpoint_keep = 2;
   EXPECT_EQ(loaded(to_toml(config)), config);
   EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});
+}
+
+TEST_F(Config, WorkersAreANumberOrARange) {
+  RunConfig config = loaded("workers = '2:8'");
+  EXPECT_EQ(config.worker_range, (WorkerRange{2, 8}));
+  config.workers = 5;  // as a run resolves it
+  EXPECT_THAT(to_toml(config), HasSubstr("workers = \"2:8\"\n")) << "what was asked for, not what is there now";
+  EXPECT_EQ(loaded(to_toml(config)).worker_range, config.worker_range);
+  const RunConfig fixed = loaded("workers = '2:8'", {}, {"workers=3"});
+  EXPECT_EQ(fixed.workers, 3);
+  EXPECT_TRUE(fixed.worker_range.is_fixed());
+  for (const char* bad : {"0:4", "4:2", "2:", ":2", "2:99999", "2:4:8", "2-4"})
+    EXPECT_THAT(refused("", {}, {std::string("workers=") + bad}), HasSubstr("such as \"2:8\", found")) << bad;
 }
 
 TEST_F(Config, ExplainsEveryKeyOnce) {

@@ -126,6 +126,16 @@ TEST(HostLayout, PutsBucketsOnCacheLinesAndRegionsAtUnequalPlacesOfTheirPages) {
   EXPECT_EQ(layout.data_bytes(), 3 * (12'288u + 256u));
 }
 
+TEST(HostLayout, HasAWordForEachBlockOfEachRankBehindItsBuckets) {
+  const BucketSpec buckets[] = {{DType::kInt8, Reduction::kSum, HostLayout::kBlockBytes + 1},
+                                {DType::kInt8, Reduction::kSum, 5}};
+  const HostLayout layout(buckets, 2);
+  EXPECT_EQ(layout.finding(0, 0, 0), HostLayout::kBlockBytes + 128);
+  EXPECT_EQ(layout.finding(0, 0, 1), layout.finding(0, 0, 0) + 4);
+  EXPECT_EQ(layout.finding(0, 1, 0), layout.finding(0, 0, 0) + 8);
+  EXPECT_EQ(layout.finding(1, 1, 0) - layout.finding(0, 1, 0), layout.data_bytes() / 2);
+}
+
 TEST(HostLayout, CutsABucketIntoBlocksThatCoverIt) {
   constexpr std::uint64_t kBytes = 2 * HostLayout::kBlockBytes + 12;
   ASSERT_EQ(block_count(kBytes), 3u);

@@ -82,6 +82,17 @@ TEST(Bench, TrainsLenet) {
   EXPECT_NEAR(number(lines[0], "exposed_us"), number(lines[0], "p50_us") - number(lines[0], "alone_us"), 0.01);
 }
 
+TEST(Bench, GuardsStepAsTheBareLoopDoesToTheBit) {
+  RunTutti place({.arguments = {"help"}});
+  const auto lines = lines_of({"guards", "--model", "lenet", "--ranks", "2", "--rounds", "5", "replica_check_every=4",
+                               "checkpoint_every=6", "checkpoint_dir=" + place.folder() + "/checkpoints"});
+  ASSERT_EQ(lines.size(), 1u);
+  expect_measured(lines[0], "shm", 2, 4 * 1199882.0);
+  EXPECT_EQ(number(lines[0], "rounds"), 5);
+  EXPECT_GT(number(lines[0], "bare_us"), 0);
+  EXPECT_GT(number(lines[0], "mean_cost"), -1);
+}
+
 TEST(Bench, OneRankWithoutShardsHasNothingToExchange) {
   RunTutti run({.arguments = {"bench", "allreduce", "--ranks", "1"}, .environment = one_thread()});
   EXPECT_EQ(run.wait(kPatience), 64) << run.out();

@@ -218,7 +218,7 @@ TEST(BenchCommandLine, HandsItsOptionsOnToTheRanksUnchanged) {
                               "--rounds", "7", "--transport", "tcp", "--tolerance", "0.01", "--json"});
   EXPECT_THAT(command.options.bytes, ElementsAre(4096, 8));
   EXPECT_EQ(bench::parse_options(bench::to_arguments(command.options)).value(), command.options);
-  for (const char* kind : {"allreduce", "pushpull", "step"}) {
+  for (const char* kind : {"allreduce", "pushpull", "step", "guards"}) {
     const Options options = parse({kind}).options;
     EXPECT_EQ(bench::parse_options(bench::to_arguments(options)).value(), options);
   }
@@ -238,6 +238,7 @@ TEST(BenchCommandLine, MistakesAreUsageErrors) {
                                                           {"bench", "allreduce", "--bytes", "4097"},
                                                           {"bench", "allreduce", "--bytes", "9999999996"},
                                                           {"bench", "step", "--bytes", "4096"},
+                                                          {"bench", "guards", "--bytes", "4096"},
                                                           {"bench", "step", "--model", "resnet"},
                                                           {"bench", "step", "no-setting"},
                                                           {"bench", "step", "--ranks", "-1"}};
@@ -265,6 +266,15 @@ TEST(BenchRequest, PushPullIsTheParameterServersInChunksOfFourMegabytes) {
     EXPECT_THAT(request.overrides, Contains(key));
   EXPECT_THAT(request.program, Contains("100000000"));
   EXPECT_THAT(bench_request(parse({"pushpull"}), "p", {}).overrides, Not(Contains(HasSubstr("transport"))));
+}
+
+TEST(BenchRequest, GuardsAreOnWithCheckpointsWhereThereIsAPlaceForThem) {
+  const auto without = bench_request(parse({"guards"}), "p", {}).overrides;
+  for (const char* key : {"replacements=3", "replica_check_every=100"}) EXPECT_THAT(without, Contains(key));
+  EXPECT_THAT(without, Not(Contains(HasSubstr("checkpoint"))));
+  const auto with = bench_request(parse({"guards", "checkpoint_dir=c", "replacements=1"}), "p", {}).overrides;
+  EXPECT_THAT(with, Contains("checkpoint_every=50"));
+  EXPECT_EQ(with.back(), "replacements=1") << "what the user says comes last, and counts";
 }
 
 TEST(BenchRequest, OverMpiTheConfigurationTravelsInVariables) {

@@ -57,6 +57,43 @@ TEST(RunPlan, HasNoShardsForOneHostThatSumsByItself) {
   EXPECT_THAT(plan.placement[0].shards, ::testing::IsEmpty());
 }
 
+RunConfig elastic(int least, int most) {
+  RunConfig config = with(0);
+  config.worker_range = {least, most};
+  config.checkpoint_dir = "checkpoints";
+  config.checkpoint_every = 50;
+  return config;
+}
+
+TEST(RunPlan, BeginsAnElasticRunWithAsManyAsThereIsRoomFor) {
+  EXPECT_EQ(plan_run(elastic(2, 8), {"a", "a", "b"}).value().config.workers, 3);
+  EXPECT_EQ(plan_run(elastic(4, 8), {"a", "a", "b"}).value().config.workers, 4);
+  EXPECT_EQ(plan_run(elastic(1, 2), {"a", "a", "b"}).value().config.workers, 2);
+  EXPECT_EQ(first_workers(elastic(2, 8), 5), 5);
+  EXPECT_EQ(first_workers(with(3), 5), 3);
+}
+
+TEST(RunPlan, AnElasticRunNeedsCheckpoints) {
+  RunConfig config = elastic(2, 8);
+  config.checkpoint_every = 0;
+  EXPECT_THAT(plan_run(config, {"a"}).error().text(), HasSubstr("checkpoint_dir and checkpoint_every"));
+  config = elastic(2, 8);
+  config.placement = "dedicated";
+  EXPECT_THAT(plan_run(config, {"a", "b"}).error().text(), HasSubstr("a range of workers goes with neither"));
+}
+
+TEST(RunPlan, PlansAnotherWorldWithoutTheAgentsThatAreGone) {
+  const auto plan = plan_run(elastic(2, 8), {"a", "b", "b"}).value();
+  EXPECT_EQ(plan.config.exchange, "ps");
+  const auto next = replan(plan, 2, {0}).value();
+  EXPECT_EQ(next.config.workers, 2);
+  EXPECT_EQ(next.config.exchange, "auto") << "one host is left";
+  EXPECT_EQ(next.placement.size(), 3u);
+  EXPECT_EQ(next.placement[0], AgentShare());
+  EXPECT_EQ(next.placement[1].workers, (std::vector<WorkerSlot>{{0, 0, 2}}));
+  EXPECT_EQ(next.placement[2].workers, (std::vector<WorkerSlot>{{1, 1, 2}}));
+}
+
 TEST(RunPlan, RefusesKeysThatContradictEachOther) {
   struct Case {
     RunConfig config;

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "launch/run_parent.h"
 #include "tests/common/temporary_folder.h"
 #include "tests/support/run_tutti.h"
 
@@ -223,6 +224,52 @@ TEST_P(RunTest, NothingIsLeftWhenTheLauncherIsKilled) {
   EXPECT_EQ(run.leftovers(kGone), "");
 }
 
+TEST_P(RunTest, StartsTheRunAgainWhenItsAgentsAreLost) {
+  const TemporaryFolder folder;
+  const Words program = shell("[ -e " + folder.file("go") + " ] || exec sleep 1000");
+  RunTutti run(two_workers(GetParam(), program, {"exchange=gloo", "restarts=2"}));
+  ASSERT_TRUE(run.wait_for_processes(2, "sleep 1000", kStart)) << run.err();
+  const pid_t lost = run.first_child();
+  ASSERT_GT(lost, 0);
+  std::ofstream(folder.file("go")).flush();
+  kill(lost, SIGKILL);
+  EXPECT_EQ(run.wait(kEnd), 0) << run.err();
+  EXPECT_THAT(run.err(),
+              HasSubstr("was killed by signal 9 (Killed)\ntutti: the run ended with code 137; restart 1 of 2 "
+                        "in 1 s, from its start\n"));
+  EXPECT_EQ(run.leftovers(kGone), "");
+}
+
+TEST_P(RunTest, StartsNoRunAgainThatWouldEndTheSameWay) {
+  RunTutti run(two_workers(GetParam(), shell("exit 65"), {"exchange=gloo", "restarts=2"}));
+  EXPECT_EQ(run.wait(kEnd), 65);
+  EXPECT_THAT(run.err(), Not(HasSubstr("restart 1")));
+}
+
+TEST_P(RunTest, APreemptionEndsARunThatMayBeStartedAgain) {
+  RunTutti run(two_workers(GetParam(), shell("sleep 1000; true"), {"exchange=gloo", "restarts=2"}));
+  ASSERT_TRUE(run.wait_for_processes(2, "sleep 1000", kStart)) << run.err();
+  run.signal(SIGTERM);
+  EXPECT_EQ(run.wait(kEnd), 75) << run.err();
+  EXPECT_THAT(run.err(), Not(HasSubstr("restart 1")));
+  EXPECT_EQ(run.leftovers(kGone), "");
+}
+
+TEST_P(RunTest, NothingIsLeftOfARunThatMayBeStartedAgainWhenItsParentIsKilled) {
+  RunTutti run(two_workers(GetParam(), shell("sleep 1000; true"), {"exchange=ps", "shards=1", "restarts=2"}));
+  ASSERT_TRUE(run.wait_for_processes(2, "sleep 1000", kStart)) << run.err();
+  run.signal(SIGKILL);
+  EXPECT_EQ(run.wait(kEnd), 128 + SIGKILL);
+  EXPECT_EQ(run.leftovers(kGone), "");
+}
+
+TEST(Restarts, AreForLossesOnly) {
+  for (const int code : {69, 70, 1, 128 + SIGKILL, 128 + SIGSEGV})
+    EXPECT_TRUE(launch::is_worth_a_restart(code)) << code;
+  for (const int code : {0, 64, 65, 74, 75, 77, 78, 128 + SIGINT, 128 + SIGTERM})
+    EXPECT_FALSE(launch::is_worth_a_restart(code)) << code;
+}
+
 /// A task of `srun --mpi=none -n 2`, as its environment shows it.
 RunTutti::Options slurm_task(int task, const std::string& shared, const Words& program) {
   RunTutti::Options options;
@@ -276,8 +323,9 @@ TEST(SilentAgent, IsNamedThenLost) {
   RunTutti first(task), second(slurm_task(1, shared.path(), program));
   ASSERT_TRUE(second.wait_for_processes(1, bin_folder() + "/tutti_steps", kStart)) << second.err();
   second.signal(SIGSTOP);
-  EXPECT_EQ(first.wait(kEnd), 69) << first.err();
+  EXPECT_TRUE(first.wait_for_output("was lost", kEnd)) << first.err();
   second.signal(SIGKILL);
+  EXPECT_EQ(first.wait(kEnd), 69) << first.err();
   EXPECT_THAT(first.err(), ContainsRegex("agent 1 on [^ ]* has not been heard of for 0\\.[0-9] s\n"));
   EXPECT_THAT(first.err(), ContainsRegex("agent 1 on [^ ]* was lost: it has not been heard of for 2\\.[0-9] s"));
   EXPECT_EQ(first.leftovers(kGone) + second.leftovers(kGone), "");

@@ -12,6 +12,8 @@ SIZE_NAMES = {4 << 10: "4 KiB", 4 * MIB: "4 MiB", 32 * MIB: "32 MiB", 128 * MIB:
 WIRE_BYTES_PER_S = 956e6 / 8   # what TCP carries over 1 Gbit/s
 PS_LITE_BYTES_PER_S = 0.52e9   # each way a worker, 2 servers x 2 workers, measured on two cores like these
 
+FIGURES = ("p50_us", "p99_us", "bytes_per_s", "exposed_us", "alone_us", "bare_us", "cost", "mean_cost")
+
 # at_least: whether a larger number is the better one. value is None where it could not be measured; why says so.
 Row = collections.namedtuple("Row", "what against target at_least value why")
 
@@ -55,7 +57,7 @@ class Turns:
         figures = []
         for name, turns in self.lines.items():
             for lines in zip(*turns):
-                keys = [k for k in ("p50_us", "p99_us", "bytes_per_s", "exposed_us", "alone_us") if lines[0].get(k) is not None]
+                keys = [k for k in FIGURES if lines[0].get(k) is not None]
                 figures.append({"group": group, "tool": name} |
                                {k: lines[0][k] for k in ("bench", "exchange", "ranks", "shards", "bytes", "model")} |
                                {"memory": lines[0].get("memory")} |
@@ -170,4 +172,17 @@ def hosts(options):
             peer("tutti, bfloat16", "DDP over Gloo, fp16 hook", 0.95, "bfloat16")], turns.medians("hosts")
 
 
-GROUPS = {"allreduce": all_reduce, "step": step, "exposed": exposed, "pushpull": push_pull, "hosts": hosts}
+def guards(options):
+    rows, figures = [], []
+    for model in ("mlp", "lenet"):
+        # Rounds of its own: some checkpoints and comparisons of the replicas have to be among them.
+        turns = Turns(options.turns, {"tutti": lambda model=model: tools.tutti(
+            ["guards", "--model", model, "--exchange", options.exchange, "checkpoint_dir=checkpoints"], 2, tools.KEEP_MEMORY)})
+        figures += turns.medians("guards")
+        for key, words in (("cost", "a step"), ("mean_cost", "all steps, with checkpoints and comparisons of replicas")):
+            rows.append(turns.row(f"{model}, 2 ranks, all guards on: {words}", "a bare loop", 1.01, False, [("tutti", key, {})],
+                                  lambda cost: 1 + cost))
+    return rows, figures
+
+
+GROUPS = {"allreduce": all_reduce, "step": step, "exposed": exposed, "pushpull": push_pull, "guards": guards, "hosts": hosts}

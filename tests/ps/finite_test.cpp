@@ -85,6 +85,8 @@ TEST(Finite, TakesTheBestLevelThatIsThere) {
   const std::vector<float> numbers{1, kInfinity};
   const auto* bytes = reinterpret_cast<const std::byte*>(numbers.data());
   EXPECT_TRUE(all_finite(DType::kFloat32, bytes, 1));
+  EXPECT_EQ(first_not_finite(DType::kFloat32, bytes, 2), 1u);
+  EXPECT_EQ(first_not_finite(DType::kFloat32, bytes, 1), std::nullopt);
   EXPECT_FALSE(all_finite(DType::kFloat32, bytes, 2));
 }
 

@@ -55,6 +55,14 @@ TEST(Float16, BecomesInfiniteFromHalfwayBeyondTheLargest) {
   EXPECT_EQ(float16_from_float(-INFINITY), 0xfc00);
 }
 
+TEST(Halves, BecomeInfiniteFromTheNamedMagnitudesOn) {
+  const auto below = [](float limit) { return std::nextafter(limit, 0.0f); };
+  EXPECT_TRUE(std::isinf(float_from_bfloat16(bfloat16_from_float(kBFloat16Beyond))));
+  EXPECT_FALSE(std::isinf(float_from_bfloat16(bfloat16_from_float(below(kBFloat16Beyond)))));
+  EXPECT_TRUE(std::isinf(float_from_float16(float16_from_float(kFloat16Beyond))));
+  EXPECT_FALSE(std::isinf(float_from_float16(float16_from_float(below(kFloat16Beyond)))));
+}
+
 TEST(Float16, KnowsItsLandmarks) {
   EXPECT_EQ(float_from_float16(0x3c00), 1.0f);
   EXPECT_EQ(float_from_float16(0x0001), 0x1p-24f);

@@ -144,6 +144,81 @@ TEST_P(KernelLevel, TwoThatAreNoNumberAreNone) {
   for (std::size_t i = 1; i < result.size(); ++i) ASSERT_TRUE(std::isnan(result[i])) << i;
 }
 
+float float_of(DType dtype, const std::byte* at) {
+  std::uint16_t half;
+  std::memcpy(&half, at, sizeof half);
+  if (dtype == DType::kBFloat16) return float_from_bfloat16(half);
+  if (dtype == DType::kFloat16) return float_from_float16(half);
+  double wide = 0;
+  float single = 0;
+  std::memcpy(&single, at, sizeof single);
+  if (dtype == DType::kFloat64) std::memcpy(&wide, at, sizeof wide);
+  return dtype == DType::kFloat64 ? static_cast<float>(wide) : single;
+}
+
+/// The element at which a job that stops does so, in place of the first contribution.
+std::size_t stop_of(const Kernels& kernels, DType dtype, std::vector<Bytes>& contributions) {
+  std::vector<const std::byte*> from;
+  for (const Bytes& contribution : contributions) from.push_back(contribution.data());
+  std::byte* const into = contributions.front().data();
+  return kernels.sum[static_cast<std::size_t>(dtype)]({.from = from.data(),
+                                                       .ranks = from.size(),
+                                                       .into = &into,
+                                                       .outputs = 1,
+                                                       .begin = 0,
+                                                       .end = contributions.front().size() / size_of(dtype),
+                                                       .divisor = from.size(),
+                                                       .stops = true});
+}
+
+TEST_P(KernelLevel, StopsInFrontOfAResultThatIsNotFinite) {
+  constexpr std::size_t kElements = 9001;
+  for (const DType dtype : kFloating) {
+    const std::size_t size = size_of(dtype);
+    for (const std::size_t ranks : {1, 2, 3, 8, 9, 17}) {
+      const std::vector<Bytes> zeros(ranks, Bytes(kElements * size));
+      for (const std::size_t place : {0, 1, 63, 64, 4100, 9000}) {
+        auto contributions = zeros;
+        const std::uint64_t infinity = exponent_mask(dtype);
+        std::memcpy(contributions.back().data() + place * size, &infinity, size);
+        const auto before = contributions;
+        const std::size_t stop = stop_of(*kernels_, dtype, contributions);
+        EXPECT_LE(stop, place) << name_of(dtype) << ", " << ranks;
+        EXPECT_TRUE(contributions == before) << "all sums before it are zero, what follows is as it was";
+      }
+      auto contributions = zeros;
+      EXPECT_EQ(stop_of(*kernels_, dtype, contributions), kElements) << name_of(dtype) << ", " << ranks;
+    }
+  }
+}
+
+TEST_P(KernelLevel, SumsAllThatStayFiniteAndStopsWhereASumDoesNot) {
+  for (const DType dtype : kFloating) {
+    const std::size_t size = size_of(dtype), elements = 2'000;
+    const std::uint64_t infinity = exponent_mask(dtype), largest = infinity - 1;
+    std::vector<Bytes> contributions(2, Bytes(elements * size));
+    for (std::size_t i = 0; i < elements; ++i) std::memcpy(contributions[0].data() + i * size, &largest, size);
+    auto doubled = contributions;
+    EXPECT_EQ(stop_of(*kernels_, dtype, contributions), elements) << name_of(dtype);
+    EXPECT_TRUE(float_of(dtype, contributions[0].data()) > 1000) << name_of(dtype);
+
+    doubled.resize(1);
+    doubled.push_back(doubled[0]);
+    std::vector<const std::byte*> from = {doubled[0].data(), doubled[1].data()};
+    std::byte* const into = doubled[0].data();
+    const SumJob sum{.from = from.data(),
+                     .ranks = 2,
+                     .into = &into,
+                     .outputs = 1,
+                     .begin = 0,
+                     .end = elements,
+                     .divisor = 1,
+                     .stops = true};
+    EXPECT_EQ(kernels_->sum[static_cast<std::size_t>(dtype)](sum), 0u) << name_of(dtype);
+    EXPECT_TRUE(doubled[0] == doubled[1]) << name_of(dtype);
+  }
+}
+
 TEST_P(KernelLevel, WidensEveryHalf) {
   std::vector<std::uint16_t> halves(65536 + 5);
   for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<std::uint16_t>(i);

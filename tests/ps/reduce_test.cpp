@@ -166,6 +166,27 @@ TEST(Divide, RoundsSixteenBitsOnce) {
   }
 }
 
+TEST(ReduceWhileFinite, LeavesTheInputsWhereItStops) {
+  std::vector<float> first(100, 1), second(100, 2);
+  second[70] = std::nanf("");
+  const std::byte* const from[] = {reinterpret_cast<const std::byte*>(first.data()),
+                                   reinterpret_cast<const std::byte*>(second.data())};
+  const std::size_t summed =
+      reduce_while_finite(DType::kFloat32, Reduction::kSum, from, std::as_writable_bytes(std::span(first)));
+  ASSERT_LE(summed, 70u);
+  for (std::size_t i = 0; i < first.size(); ++i) ASSERT_EQ(first[i], i < summed ? 3 : 1) << i;
+  second[70] = 2;
+  EXPECT_EQ(reduce_while_finite(DType::kFloat32, Reduction::kSum, from, std::as_writable_bytes(std::span(first))),
+            100u);
+}
+
+TEST(ReduceWhileFinite, TakesIntegersAsTheyCome) {
+  std::vector<std::int32_t> numbers(100, 0x7f800000);
+  const std::byte* const from[] = {reinterpret_cast<const std::byte*>(numbers.data())};
+  EXPECT_EQ(reduce_while_finite(DType::kInt32, Reduction::kSum, from, std::as_writable_bytes(std::span(numbers))),
+            100u);
+}
+
 TEST(CanReduce, RefusesTheAverageOfIntegers) {
   EXPECT_FALSE(can_reduce(DType::kInt64, Reduction::kAverage));
   EXPECT_FALSE(can_reduce(DType::kBool, Reduction::kAverage));

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A source that includes LibTorch, by whatever way, costs up to half a minute and 2 GB to compile: at most 16 of the library's do.
+"""A source that includes LibTorch, by whatever way, costs up to half a minute and 2 GB to compile: at most 17 of the library's do.
 
     torch_budget.py BUILD_FOLDER TORCH_ROOT
 """
@@ -8,7 +8,7 @@ import subprocess
 
 import tree
 
-SOURCES_MAX = 16
+SOURCES_MAX = 17
 OBJECT = re.compile(r"^(\S+\.o): #deps ", re.MULTILINE)
 
 

@@ -30,6 +30,15 @@ std::string new_folder() {
   return path;
 }
 
+pid_t parent_of(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  pid_t parent = 0;
+  for (std::string word; status >> word && word != "PPid:";) {
+  }
+  status >> parent;
+  return parent;
+}
+
 /// Takes what is there without waiting.
 void take(const FileDescriptor& pipe, std::string& text) {
   char buffer[4096];
@@ -117,6 +126,13 @@ std::vector<MarkedProcess> RunTutti::processes(const std::string& command) const
   auto found = marked_processes(mark_);
   std::erase_if(found, [&](const MarkedProcess& process) { return !process.command.starts_with(command); });
   return found;
+}
+
+pid_t RunTutti::first_child() const {
+  for (const MarkedProcess& process : processes()) {
+    if (process_ && parent_of(process.pid) == process_->pid()) return process.pid;
+  }
+  return 0;
 }
 
 bool RunTutti::wait_for_processes(std::size_t count, const std::string& command,

@@ -41,6 +41,8 @@ class RunTutti {
 
   /// Processes of this run whose command begins with `command`.
   std::vector<MarkedProcess> processes(const std::string& command = "") const;
+  /// Of what was started, while it is there: mpirun, or an agent that is not the program itself. 0: none.
+  pid_t first_child() const;
   /// Waits until at least `count` of them are there.
   bool wait_for_processes(std::size_t count, const std::string& command, std::chrono::milliseconds patience) const;
   /// What of this run is still there when `patience` is over, one thing a line: processes, ports they listen on, new

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What LibTorch's autograd does to gradients that live in buckets, case by case.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <torch/torch.h>
 #include <unistd.h>
@@ -9,30 +7,18 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <thread>
 #include <vector>
 
-#include "tests/worker/fake_exchange.h"
+#include "tests/worker/autograd_fixture.h"
 #include "tutti/error.h"
-#include "worker/backward_scope.h"
-#include "worker/reducer.h"
 
 namespace tutti::worker {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using torch::Tensor;
-
-struct NetImpl : torch::nn::Module {
-  torch::nn::Linear first{register_module("first", torch::nn::Linear(6, 5))};
-  torch::nn::Linear second{register_module("second", torch::nn::Linear(5, 4))};
-  torch::nn::Linear third{register_module("third", torch::nn::Linear(4, 3))};
-  Tensor forward(const Tensor& x) { return third(torch::tanh(second(torch::tanh(first(x))))); }
-};
-TORCH_MODULE(Net);
 
 /// Computes `f` without a graph, and again with one inside the enclosing backward.
 struct Checkpointed : torch::autograd::Function<Checkpointed> {
@@ -62,193 +48,6 @@ struct Throwing : torch::autograd::Function<Throwing> {
     throw std::runtime_error("the user's own");
   }
 };
-
-std::vector<NamedTensor> named(const torch::OrderedDict<std::string, Tensor>& dict) {
-  std::vector<NamedTensor> result;
-  for (const auto& item : dict) result.push_back({item.key(), item.value()});
-  return result;
-}
-
-class AutogradTest : public ::testing::Test {
- protected:
-  AutogradTest()
-      : scope_({[this] { return clock_.now(); }, [this] { ++finished_; }, [this] { torn_ = true; },
-                [](const Failure& failure) { raise(failure); }}) {
-    torch::manual_seed(1);
-    net_ = Net();
-    x_ = torch::randn({7, 6});
-  }
-  void wrap(bool overlap = true) { reducer_ = make(*net_, exchange_, 0, overlap); }
-  std::unique_ptr<Reducer> make(torch::nn::Module& module, Exchange& exchange, std::uint32_t object = 0,
-                                bool overlap = true) {
-    ReducerOptions options;
-    options.object = object;
-    options.world_size = 2;
-    options.limits = {64, 64};  // a bucket for nearly every parameter
-    options.overlap = overlap;
-    options.agree_on_order = agree_;
-    options.born_in_place = born_in_place_;
-    options.nan_policy = nan_policy_;
-    options.decided = decided_;
-    auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange,
-                                             scope_, options, events_, clock_, Logger::none());
-    EXPECT_TRUE(reducer->open(clock_.now()));
-    return reducer;
-  }
-  Tensor loss() { return net_->forward(x_).pow(2).sum(); }
-  /// The gradients a model of the same parameters has without tutti.
-  std::vector<Tensor> plain_gradients(const std::function<Tensor(Net&)>& loss_of) {
-    Net copy;
-    const torch::NoGradGuard no_grad;
-    for (std::size_t i = 0; i < copy->parameters().size(); ++i) copy->parameters()[i].copy_(net_->parameters()[i]);
-    {
-      const torch::AutoGradMode with_graph(true);
-      loss_of(copy).backward();
-    }
-    std::vector<Tensor> gradients;
-    for (const Tensor& parameter : copy->parameters()) gradients.push_back(parameter.grad());
-    return gradients;
-  }
-  void expect_gradients(const std::vector<Tensor>& expected) {
-    const auto parameters = net_->named_parameters();
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      ASSERT_EQ(parameters[i].value().grad().defined(), expected[i].defined()) << parameters[i].key();
-      if (!expected[i].defined()) continue;
-      EXPECT_TRUE(torch::equal(parameters[i].value().grad(), expected[i])) << parameters[i].key();
-    }
-  }
-
-  SteadyClock clock_;
-  EventBuffer events_{1000};
-  int finished_ = 0;
-  bool torn_ = false;
-  BackwardScope scope_;
-  FakeExchange exchange_;
-  Net net_{nullptr};
-  Tensor x_;
-  AgreeOnOrder agree_;
-  bool born_in_place_ = false;
-  NanPolicy nan_policy_ = NanPolicy::kSkip;
-  std::function<void(const Outcome&)> decided_;
-  std::unique_ptr<Reducer> reducer_;
-};
-
-TEST_F(AutogradTest, GradientsShareTheBucketAfterEitherFormOfZeroGrad) {
-  torch::optim::SGD optimizer(net_->parameters(), 0.1);
-  wrap();
-  const auto expected = plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); });
-  for (const bool set_to_none : {true, false, true}) {
-    optimizer.zero_grad(set_to_none);
-    loss().backward();
-    expect_gradients(expected);
-    net_->zero_grad(set_to_none);
-    loss().backward();
-    expect_gradients(expected);
-    const auto* begin = exchange_.plan().memory[0];
-    const auto* end = begin + exchange_.plan().buckets[0].bytes();
-    const auto* gradient = static_cast<const std::byte*>(net_->third->bias.grad().data_ptr());
-    EXPECT_TRUE(gradient >= begin && gradient < end);
-  }
-  optimizer.step();
-  EXPECT_NO_THROW(torch::nn::utils::clip_grad_norm_(net_->parameters(), 1.0));
-}
-
-TEST_F(AutogradTest, BucketsLieWhereTheExchangeHasMemoryForThem) {
-  exchange_.has_memory = true;
-  wrap();
-  loss().backward();
-  ASSERT_FALSE(exchange_.places.empty());
-  for (std::size_t b = 0; b < exchange_.places.size(); ++b) {
-    EXPECT_EQ(exchange_.plan().memory[b], exchange_.places[b].get()) << b;
-  }
-  EXPECT_EQ(net_->third->bias.grad().data_ptr(), static_cast<void*>(exchange_.places[0].get()));
-  // A gradient that outlives the wrapper keeps its memory.
-  const Tensor gradient = net_->third->bias.grad(), copy = gradient.clone();
-  reducer_.reset();
-  exchange_.places.clear();
-  EXPECT_TRUE(torch::equal(gradient, copy));
-}
-
-struct WideImpl : torch::nn::Module {
-  torch::nn::Linear only{register_module("only", torch::nn::Linear(torch::nn::LinearOptions(300, 256).bias(false)))};
-  torch::nn::Linear last{register_module("last", torch::nn::Linear(256, 1))};
-  Tensor forward(const Tensor& x) { return last(torch::tanh(only(x))); }
-};
-TORCH_MODULE(Wide);
-
-/// A gradient that is born where the exchange has memory beside the buckets: 300 KiB, above what is worth it.
-class BornInPlace : public AutogradTest {
- protected:
-  BornInPlace() {
-    exchange_.has_memory = true;
-    born_in_place_ = true;
-    x_ = torch::randn({7, 300});
-    reducer_ = make(*wide_, exchange_);
-  }
-  Tensor& weight() { return wide_->only->weight; }
-  bool is_born() { return exchange_.births.size() == 1 && weight().grad().data_ptr() == exchange_.births[0].get(); }
-  Tensor bucket() { return torch::from_blob(place(), {256, 300}); }
-  /// Of the weight in its bucket.
-  void* place() {
-    const BucketRange& range = exchange_.placed_ranges[0];
-    return exchange_.places[range.bucket].get() + range.offset_bytes;
-  }
-
-  Wide wide_;
-};
-
-TEST_F(BornInPlace, TheGradientIsNotCopied) {
-  for (const bool set_to_none : {true, true, false, true}) {
-    wide_->zero_grad(set_to_none);
-    wide_->forward(x_).pow(2).sum().backward();
-    EXPECT_TRUE(is_born());
-    EXPECT_EQ(exchange_.where[0], exchange_.births[0].get());
-    EXPECT_EQ(bucket().abs().sum().item<float>(), 0.0f) << "something was copied into the bucket";
-  }
-}
-
-TEST_F(BornInPlace, AnAccumulatedGradientStaysWhereItIs) {
-  wide_->forward(x_).pow(2).sum().backward();
-  const Tensor once = weight().grad().clone();
-  wide_->forward(x_).pow(2).sum().backward();
-  EXPECT_TRUE(is_born());
-  EXPECT_TRUE(torch::allclose(weight().grad(), 2 * once));
-}
-
-TEST_F(BornInPlace, WhileAnEarlierGradientLivesTheNextIsCopied) {
-  wide_->forward(x_).pow(2).sum().backward();
-  const Tensor kept = weight().grad(), copy = kept.clone();
-  wide_->zero_grad(true);
-  wide_->forward(2 * x_).pow(2).sum().backward();
-  EXPECT_EQ(weight().grad().data_ptr(), place());
-  EXPECT_EQ(static_cast<void*>(exchange_.where[0]), place());
-  EXPECT_TRUE(torch::equal(kept, copy)) << "the exchange wrote into a tensor that the program holds";
-}
-
-TEST_F(BornInPlace, AGradientThatAGraphHoldsIsCopied) {
-  const Tensor loss = wide_->forward(x_).pow(3).sum();
-  loss.backward({}, /*retain_graph=*/true, /*create_graph=*/true);
-  EXPECT_FALSE(is_born());
-  EXPECT_EQ(static_cast<void*>(exchange_.where[0]), place());
-}
-
-TEST_F(BornInPlace, WhatTheProgramAllocatesOutsideOfBackwardIsNot) {
-  std::vector<Tensor> kept{torch::zeros({256, 300})};
-  wide_->forward(x_).pow(2).sum().backward();
-  EXPECT_TRUE(is_born());
-  wide_->zero_grad(true);
-  kept.push_back(torch::zeros({256, 300}));
-  for (const Tensor& tensor : kept) EXPECT_NE(tensor.data_ptr(), static_cast<void*>(exchange_.births[0].get()));
-}
-
-TEST_F(BornInPlace, MemoryOutlivesTheReducer) {
-  wide_->forward(x_).pow(2).sum().backward();
-  const Tensor gradient = weight().grad(), copy = gradient.clone();
-  reducer_.reset();
-  exchange_.births.clear();
-  EXPECT_TRUE(torch::equal(gradient, copy));
-  EXPECT_NE(torch::zeros({256, 300}).data_ptr(), gradient.data_ptr());
-}
 
 TEST_F(AutogradTest, BucketsAreLaidOutAnewOnceByTheOrderInWhichGradientsCame) {
   exchange_.has_memory = true;
@@ -341,118 +140,6 @@ TEST_F(AutogradTest, AParameterThatOnlyThePeerUsedGetsThePeersGradient) {
   net_->first->forward(x_).pow(2).sum().backward();
   ASSERT_TRUE(net_->second->weight.grad().defined());
   EXPECT_TRUE(torch::equal(net_->second->weight.grad(), torch::full({4, 5}, 3.0)));
-}
-
-/// What the peer, rank 1, says; it has what we have.
-struct VotingPeer {
-  float operator()(std::uint32_t bucket, std::size_t element, float ours) const {
-    if (bucket != kVotes || element < kParameters) return ours;
-    std::vector<double> place(votes_in(2));
-    cast(*ballot, 1, place);
-    return static_cast<float>(place[element - kParameters]);
-  }
-  const Ballot* ballot;
-  static constexpr std::size_t kParameters = 6;
-  static constexpr std::uint32_t kVotes = 5;  // after the gradients' buckets
-};
-
-TEST_F(AutogradTest, AGradientThatIsNotFiniteMakesAllUndefined) {
-  Ballot ballot;
-  FakeExchange exchange(VotingPeer{&ballot});
-  reducer_ = make(*net_, exchange);
-  ASSERT_EQ(exchange.plan().buckets.size(), VotingPeer::kVotes + 1);
-  const double infinity = std::numeric_limits<double>::infinity();
-  const auto parameters = net_->parameters();
-  torch::optim::SGD optimizer(parameters, torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(0.1));
-  (loss() * infinity).backward();
-  for (const Tensor& parameter : parameters) EXPECT_FALSE(parameter.grad().defined());
-  const Tensor before = parameters[0].detach().clone();
-  optimizer.step();
-  EXPECT_TRUE(torch::equal(parameters[0], before));
-  EXPECT_TRUE(optimizer.state().empty());
-  loss().backward();
-  for (const Tensor& parameter : parameters) EXPECT_TRUE(parameter.grad().defined());
-}
-
-TEST_F(AutogradTest, SoDoesOneOfAnotherRank) {
-  Ballot ballot;
-  FakeExchange exchange(VotingPeer{&ballot});
-  reducer_ = make(*net_, exchange);
-  ballot.not_finite = 2;
-  for (int step = 0; step < 2; ++step) {
-    loss().backward();
-    for (const Tensor& parameter : net_->parameters()) EXPECT_FALSE(parameter.grad().defined());
-  }
-  try {
-    loss().backward();
-    FAIL() << "the third in a row";
-  } catch (const DataError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("step 2: rank 1's gradient of parameter \"second.weight\" is not finite"));
-  }
-}
-
-TEST_F(AutogradTest, AStepThatIsLeftOutLeavesBuffersAsTheyWere) {
-  torch::nn::Sequential model(torch::nn::Linear(6, 4), torch::nn::BatchNorm1d(4));
-  FakeExchange exchange;
-  auto reducer = make(*model, exchange);
-  const auto mean = [&] { return model->named_buffers()["1.running_mean"].clone(); };
-  for (const std::uint64_t step : {0, 1}) {
-    reducer->begin_step(step);
-    model->forward(x_).pow(2).sum().backward();
-  }
-  const Tensor before = mean();
-  reducer->begin_step(2);
-  const Tensor loss = model->forward(x_ * std::numeric_limits<float>::quiet_NaN()).pow(2).sum();
-  EXPECT_FALSE(torch::equal(mean(), before));
-  // The peer's ballot is a copy of ours, with another parameter: what counts is that there is one.
-  loss.backward();
-  EXPECT_TRUE(torch::equal(mean(), before));
-}
-
-TEST_F(AutogradTest, NanIsNotLookedForWhereItIsIgnored) {
-  nan_policy_ = NanPolicy::kIgnore;
-  wrap();
-  (loss() * std::numeric_limits<double>::quiet_NaN()).backward();
-  for (const Tensor& parameter : net_->parameters()) EXPECT_TRUE(parameter.grad().isnan().any().item<bool>());
-}
-
-TEST_F(AutogradTest, ARankThatIsDoneContributesNothingAndHearsWhoElseIs) {
-  Ballot ballot;
-  std::vector<float> contributed;
-  FakeExchange exchange([&](std::uint32_t bucket, std::size_t element, float ours) {
-    if (bucket < VotingPeer::kVotes) contributed.push_back(ours);
-    if (bucket == VotingPeer::kVotes && element < VotingPeer::kParameters) return 1.0f;
-    return VotingPeer{&ballot}(bucket, element, ours);
-  });
-  reducer_ = make(*net_, exchange);
-  loss().backward();
-  contributed.clear();
-  auto outcome = reducer_->take_part(clock_.now());
-  ASSERT_TRUE(outcome);
-  EXPECT_THAT(outcome->done, ElementsAre(0));
-  EXPECT_EQ(reducer_->last_at_work(), 1);
-  std::int64_t elements = 0;
-  for (const Tensor& parameter : net_->parameters()) elements += parameter.numel();
-  EXPECT_EQ(std::ranges::count_if(contributed, [](float number) { return std::signbit(number); }), elements);
-  for (const float number : contributed) EXPECT_EQ(number, 0);  // between gradients there is padding
-  for (const Tensor& parameter : net_->parameters()) EXPECT_FALSE(parameter.grad().defined());
-  ballot.done = true;
-  outcome = reducer_->take_part(clock_.now());
-  ASSERT_TRUE(outcome);
-  EXPECT_THAT(outcome->done, ElementsAre(0, 1));
-  EXPECT_EQ(reducer_->last_at_work(), 1) << "the one that was at work before";
-}
-
-TEST_F(AutogradTest, OneRankThatIsAskedToStopIsHeardByAll) {
-  Ballot ballot;
-  FakeExchange exchange(VotingPeer{&ballot});
-  std::vector<bool> stops;
-  decided_ = [&](const Outcome& outcome) { stops.push_back(outcome.stop); };
-  reducer_ = make(*net_, exchange);
-  loss().backward();
-  ballot.stop = true;
-  loss().backward();
-  EXPECT_THAT(stops, ElementsAre(false, true));
 }
 
 TEST_F(AutogradTest, NegativeZeroIsWhatAMissingGradientContributes) {
@@ -646,35 +333,6 @@ TEST_F(AutogradTest, AForkedChildsBackwardIsAnError) {
   EXPECT_EQ(WEXITSTATUS(status), 7);
 }
 
-TEST_F(AutogradTest, SparseGradientsAreExchangedDense) {
-  torch::nn::Embedding embedding(torch::nn::EmbeddingOptions(9, 3).sparse(true));
-  auto reducer = make(*embedding, exchange_);
-  const Tensor which = torch::tensor({1, 4, 4});
-  embedding->forward(which).sum().backward();
-  Tensor expected = torch::zeros({9, 3});
-  expected[1] += 1;
-  expected[4] += 2;
-  EXPECT_TRUE(torch::equal(embedding->weight.grad(), expected));
-}
-
-TEST_F(AutogradTest, GradientsKeepTheStridesOfTheirParameters) {
-  torch::nn::Conv2d conv(torch::nn::Conv2dOptions(3, 4, 3));
-  {
-    const torch::NoGradGuard no_grad;
-    conv->weight.set_data(conv->weight.data().contiguous(torch::MemoryFormat::ChannelsLast));
-  }
-  auto reducer = make(*conv, exchange_);
-  conv->forward(torch::randn({2, 3, 8, 8})).pow(2).sum().backward();
-  EXPECT_EQ(conv->weight.grad().strides(), conv->weight.strides());
-}
-
-TEST_F(AutogradTest, CreateGraphLeavesAGradientInItsBucket) {
-  wrap();
-  loss().backward({}, /*retain_graph=*/true, /*create_graph=*/true);
-  expect_gradients(plain_gradients([this](Net& net) { return net->forward(x_).pow(2).sum(); }));
-  EXPECT_FALSE(net_->first->weight.grad().requires_grad());
-}
-
 TEST_F(AutogradTest, TwoModelsInOneBackwardExchangeEachInTheirOrder) {
   torch::nn::Linear other(3, 1);
   FakeExchange second;
@@ -695,17 +353,6 @@ TEST_F(AutogradTest, AFrozenDiscriminatorExchangesNothingInTheGeneratorsStep) {
   discriminator(net_->forward(x_)).sum().backward();
   EXPECT_EQ(second.finishes, 0);
   EXPECT_EQ(exchange_.finishes, 1);
-}
-
-TEST_F(AutogradTest, SeveralDtypesLieInBucketsOfTheirOwn) {
-  struct Mixed : torch::nn::Module {
-    Tensor a = register_parameter("a", torch::randn({5})),
-           b = register_parameter("b", torch::randn({3}).to(torch::kFloat64));
-  } mixed;
-  auto reducer = make(mixed, exchange_);
-  (mixed.a.sum().to(torch::kFloat64) * 2 + mixed.b.pow(2).sum()).backward();
-  EXPECT_TRUE(torch::equal(mixed.a.grad(), torch::full({5}, 2.0f)));
-  EXPECT_TRUE(torch::equal(mixed.b.grad(), 2 * mixed.b.detach()));
 }
 
 TEST_F(AutogradTest, ExchangesOfAStepAreCountedFromZero) {

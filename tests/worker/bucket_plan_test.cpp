@@ -79,6 +79,15 @@ TEST(BucketPlan, KeepsDtypesAndDevicesApart) {
   }
 }
 
+TEST(BucketPlan, TellsWhoseGradientAnElementIs) {
+  for (const Bucket& bucket : plan(parameters({10, 100, 10, 1000}), {4096, 1024})) {
+    for (const BucketEntry& entry : bucket.entries) {
+      EXPECT_EQ(parameter_at(bucket, entry.offset), entry.parameter);
+      EXPECT_EQ(parameter_at(bucket, entry.offset + entry.elements - 1), entry.parameter);
+    }
+  }
+}
+
 TEST(BucketPlan, OfNoParametersIsEmpty) {
   EXPECT_TRUE(plan({}, {}).empty());
 }

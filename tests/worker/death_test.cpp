@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where no process is replaced, one that dies ends the run within two seconds with one line, and nothing of the run is
-// left. The moments of
-// death are drawn over the whole life of the run, from a seed that is printed.
+// left. The moments of death are drawn over the whole life of the run, from a seed that is printed.
 #include <gmock/gmock.h>
 
 #include <chrono>

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <functional>
 #include <latch>
-#include <random>
 #include <semaphore>
 #include <set>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "common/host_memory.h"
 #include "ps/reduce.h"
 #include "tests/ps/cluster.h"
+#include "tests/worker/exchange_memory.h"
 #include "tests/worker/fake_exchange.h"
 #include "worker/exchange_ps.h"
 
@@ -28,7 +28,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-using Bytes = std::vector<std::byte>;
 using Sizes = std::vector<std::uint32_t>;  // of the hosts, in ranks
 
 /// The shared memory of one host and its ranks' exchanges in it.
@@ -93,57 +92,12 @@ class World {
   std::vector<std::unique_ptr<HierarchicalExchange>> ranks_;
 };
 
-struct Memory {
-  std::vector<BucketMemory> placed;
-  std::vector<Bytes> own;
-  ExchangePlan plan;
-  float* floats(std::size_t bucket) const { return reinterpret_cast<float*>(plan.memory[bucket]); }
-};
-
-/// Opens the exchange over buckets in its own memory, or over buckets of the caller's.
-Memory open(HierarchicalExchange& exchange, std::vector<BucketSpec> buckets, Deadline deadline,
-            std::uint32_t number = 0, bool placed = true) {
-  Memory memory;
-  memory.plan.number = number;
-  memory.plan.buckets = std::move(buckets);
-  if (placed) {
-    memory.placed = exchange.place(memory.plan, deadline).value();
-    for (const BucketMemory& bucket : memory.placed) memory.plan.memory.push_back(bucket.get());
-  } else {
-    for (const BucketSpec& bucket : memory.plan.buckets) memory.own.emplace_back(bucket.bytes());
-    for (Bytes& bucket : memory.own) memory.plan.memory.push_back(bucket.data());
-  }
-  EXPECT_TRUE(exchange.open(memory.plan, deadline));
-  return memory;
-}
-
 /// Of all kinds and awkward lengths; several blocks and chunks long and less than one.
 std::vector<BucketSpec> many_buckets() {
   return {{DType::kFloat32, Reduction::kAverage, 50'001}, {DType::kFloat64, Reduction::kSum, 777},
           {DType::kBFloat16, Reduction::kAverage, 3'333}, {DType::kInt64, Reduction::kBroadcast, 9'000},
           {DType::kFloat16, Reduction::kAverage, 129},    {DType::kInt64, Reduction::kSum, 65},
           {DType::kFloat32, Reduction::kAverage, 1}};
-}
-
-template <class T>
-void put(T value, std::byte* at) {
-  std::memcpy(at, &value, sizeof value);
-}
-
-/// Numbers whose sums depend on their order.
-Bytes input_of(const BucketSpec& spec, std::size_t rank, std::uint64_t round) {
-  Bytes bytes(spec.bytes());
-  std::mt19937_64 random(rank * 1000 + round);
-  std::normal_distribution<double> number(0.0, 100.0);
-  for (std::uint64_t i = 0; i < spec.elements; ++i) {
-    std::byte* const at = bytes.data() + i * size_of(spec.dtype);
-    const double drawn = number(random);
-    if (spec.dtype == DType::kFloat64) put(drawn, at);
-    if (spec.dtype == DType::kFloat32) put(static_cast<float>(drawn), at);
-    if (spec.dtype == DType::kInt64) put(static_cast<std::int64_t>(drawn), at);
-    if (size_of(spec.dtype) == 2) put(static_cast<std::uint16_t>(random() & 0xbbff), at);  // a finite number
-  }
-  return bytes;
 }
 
 Bytes sum_of(DType dtype, const std::vector<Bytes>& inputs) {
@@ -167,15 +121,6 @@ Bytes expected(const BucketSpec& spec, const Sizes& hosts, std::uint64_t round) 
   Bytes result = sum_of(spec.dtype, sums);
   if (spec.reduction == Reduction::kAverage) ps::divide(spec.dtype, result, rank);
   return result;
-}
-
-void fill(const Memory& memory, std::uint32_t bucket, std::size_t rank, std::uint64_t round) {
-  const Bytes input = input_of(memory.plan.buckets[bucket], rank, round);
-  std::copy(input.begin(), input.end(), memory.plan.memory[bucket]);
-}
-
-bool holds(const Memory& memory, std::uint32_t bucket, const Bytes& expected) {
-  return std::equal(expected.begin(), expected.end(), memory.plan.memory[bucket]);
 }
 
 using Setting = std::tuple<Sizes, bool>;  // placed

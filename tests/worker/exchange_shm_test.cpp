@@ -3,11 +3,13 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
-#include <random>
 
 #include "ps/reduce.h"
+#include "tests/worker/exchange_memory.h"
 #include "tests/worker/shm_ranks.h"
 
 namespace tutti::worker {
@@ -15,8 +17,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-
-using Bytes = std::vector<std::byte>;
 
 /// Of all kinds and awkward lengths; the last is of many blocks and pieces.
 std::vector<BucketSpec> many_buckets() {
@@ -27,31 +27,6 @@ std::vector<BucketSpec> many_buckets() {
           {DType::kFloat32, Reduction::kAverage, 1'200'003}};
 }
 
-/// Numbers whose sums depend on their order.
-Bytes input_of(const BucketSpec& spec, std::uint32_t rank, std::uint64_t round) {
-  Bytes bytes(spec.bytes());
-  std::mt19937_64 random(rank * 1000 + round);
-  std::normal_distribution<double> number(0.0, 100.0);
-  for (std::uint64_t i = 0; i < spec.elements; ++i) {
-    std::byte* const at = bytes.data() + i * size_of(spec.dtype);
-    const double drawn = number(random);
-    if (spec.dtype == DType::kFloat64) std::memcpy(at, &drawn, sizeof drawn);
-    if (spec.dtype == DType::kFloat32) {
-      const auto value = static_cast<float>(drawn);
-      std::memcpy(at, &value, sizeof value);
-    }
-    if (spec.dtype == DType::kInt64) {
-      const auto value = static_cast<std::int64_t>(drawn);
-      std::memcpy(at, &value, sizeof value);
-    }
-    if (size_of(spec.dtype) == 2) {
-      const std::uint16_t finite = random() & 0xbbff;  // no infinity, nothing that is not a number
-      std::memcpy(at, &finite, sizeof finite);
-    }
-  }
-  return bytes;
-}
-
 Bytes expected(const BucketSpec& spec, std::uint32_t ranks, std::uint64_t round) {
   std::vector<Bytes> inputs;
   std::vector<const std::byte*> contributions;
@@ -59,36 +34,6 @@ Bytes expected(const BucketSpec& spec, std::uint32_t ranks, std::uint64_t round)
   for (const Bytes& input : inputs) contributions.push_back(input.data());
   if (spec.reduction != Reduction::kBroadcast) ps::reduce(spec.dtype, spec.reduction, contributions, inputs[0]);
   return inputs[0];
-}
-
-struct Memory {
-  std::vector<BucketMemory> placed;
-  std::vector<Bytes> own;
-  ExchangePlan plan;
-};
-
-/// Opens the exchange over buckets in its own memory, or over buckets of the caller's.
-Memory open(ShmExchange& exchange, const std::vector<BucketSpec>& buckets, bool placed, Deadline deadline) {
-  Memory memory;
-  memory.plan.buckets = buckets;
-  if (placed) {
-    memory.placed = exchange.place(memory.plan, deadline).value();
-    for (const BucketMemory& bucket : memory.placed) memory.plan.memory.push_back(bucket.get());
-  } else {
-    for (const BucketSpec& bucket : buckets) memory.own.emplace_back(bucket.bytes());
-    for (Bytes& bucket : memory.own) memory.plan.memory.push_back(bucket.data());
-  }
-  EXPECT_TRUE(exchange.open(memory.plan, deadline));
-  return memory;
-}
-
-void fill(const Memory& memory, std::uint32_t bucket, std::uint32_t rank, std::uint64_t round) {
-  const Bytes input = input_of(memory.plan.buckets[bucket], rank, round);
-  std::copy(input.begin(), input.end(), memory.plan.memory[bucket]);
-}
-
-bool holds(const Memory& memory, std::uint32_t bucket, const Bytes& expected) {
-  return std::equal(expected.begin(), expected.end(), memory.plan.memory[bucket]);
 }
 
 using Setting = std::tuple<std::uint32_t, bool>;  // ranks; placed
@@ -106,7 +51,7 @@ TEST_P(ShmExchangeTest, ReducesInRankOrderOverManyRounds) {
   }
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
-    const Memory memory = open(exchange, buckets, in_place, ranks.in(20s));
+    const Memory memory = open(exchange, buckets, ranks.in(20s), 0, in_place);
     std::vector<std::uint32_t> all(buckets.size()), told;
     std::iota(all.begin(), all.end(), 0u);
     exchange.on_bucket_done([&](std::uint32_t bucket) { told.push_back(bucket); });
@@ -159,7 +104,7 @@ TEST_P(ShmExchangeWait, NamesTheRankThatItWaitedForInVain) {
   ShmRanks ranks(size);
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
-    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, in_place, ranks.in(20s));
+    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, ranks.in(20s), 0, in_place);
     if (rank == ranks.size() - 1) return;  // this one never starts
     ASSERT_TRUE(exchange.start({12, 0}, 0));
     const auto waited = exchange.wait(0, ranks.in(30ms));
@@ -176,7 +121,7 @@ TEST_P(ShmExchangeWait, EndsASleepingWaitWithTheCauseOfAnAbort) {
   ShmRanks ranks(size);
   const bool in_place = placed;
   ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
-    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, in_place, ranks.in(20s));
+    const Memory memory = open(exchange, {{DType::kFloat32, Reduction::kSum, 1000}}, ranks.in(20s), 0, in_place);
     if (rank != 0) return;
     ASSERT_TRUE(exchange.start({1, 0}, 0));
     std::jthread loop([&] {
@@ -261,6 +206,86 @@ TEST(ShmExchange, TakesInputsFromWhereTheyWereBorn) {
         }
       }
     }
+  });
+}
+
+struct Found {
+  std::optional<std::uint32_t> rank;
+  std::uint32_t bucket;
+  std::uint64_t element;
+  bool operator==(const Found&) const = default;
+};
+
+std::vector<Found> found_by(const ShmExchange& exchange) {
+  std::vector<Found> found;
+  for (const NotFinite& each : exchange.not_finite()) found.push_back({each.rank, each.bucket, each.element});
+  return found;
+}
+
+/// One exchange of two buckets of ones, in which `spoil` has changed this rank's; what it found.
+std::vector<Found> exchange_spoilt(ShmExchange& exchange, const ExchangePlan& plan, std::uint64_t round,
+                                   const std::function<void(std::uint32_t bucket, float* values)>& spoil,
+                                   Deadline deadline) {
+  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
+    auto* const values = reinterpret_cast<float*>(plan.memory[b]);
+    std::fill_n(values, plan.buckets[b].elements, 1.0f);
+    spoil(b, values);
+    EXPECT_TRUE(exchange.start({round, 0}, b));
+  }
+  EXPECT_TRUE(exchange.finish(deadline));
+  return found_by(exchange);
+}
+
+TEST(ShmExchange, TellsEveryRankWhoseInputIsNotFinite) {
+  ShmRanks ranks(3);
+  constexpr std::uint64_t kBlock = HostLayout::kBlockBytes / sizeof(float);
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    ExchangePlan plan;
+    plan.looks_for_nan = true;
+    plan.buckets = {{DType::kFloat32, Reduction::kAverage, 5}, {DType::kFloat32, Reduction::kAverage, 3 * kBlock + 7}};
+    const auto memory = exchange.place(plan, ranks.in(20s)).value();
+    plan.memory = {memory[0].get(), memory[1].get()};
+    ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+    const auto spoilt = [&](std::uint64_t round, const std::function<void(std::uint32_t, float*)>& spoil) {
+      return exchange_spoilt(exchange, plan, round, spoil, ranks.in(20s));
+    };
+    const auto nothing = [](std::uint32_t, float*) {};
+    const float infinity = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+
+    EXPECT_EQ(spoilt(1, nothing), std::vector<Found>());
+    const auto several = spoilt(2, [&](std::uint32_t bucket, float* values) {
+      if (bucket == 0 && rank == 2) values[4] = -infinity;
+      if (bucket == 1 && rank >= 1) values[kBlock + 100 * rank] = nan;
+      if (bucket == 1 && rank == 1) values[kBlock + 101] = nan;
+    });
+    EXPECT_EQ(several, (std::vector<Found>{{2, 0, 4}, {1, 1, kBlock + 100}, {2, 1, kBlock + 200}}));
+    const auto too_large = spoilt(3, [&](std::uint32_t bucket, float* values) {
+      if (bucket == 1) values[3 * kBlock + 6] = std::numeric_limits<float>::max();
+    });
+    EXPECT_EQ(too_large, (std::vector<Found>{{std::nullopt, 1, 3 * kBlock + 6}}));
+    EXPECT_EQ(spoilt(4, nothing), std::vector<Found>());
+    const auto* const values = reinterpret_cast<const float*>(plan.memory[1]);
+    EXPECT_EQ(std::count(values, values + plan.buckets[1].elements, 1.0f),
+              static_cast<std::ptrdiff_t>(plan.buckets[1].elements));
+  });
+}
+
+TEST(ShmExchange, SumsWhatIsNotFiniteWhereNobodyLooks) {
+  ShmRanks ranks(2);
+  ranks.run([&](std::uint32_t rank, ShmExchange& exchange) {
+    ExchangePlan plan;
+    plan.buckets = {{DType::kFloat32, Reduction::kAverage, 5}};
+    const auto memory = exchange.place(plan, ranks.in(20s)).value();
+    plan.memory = {memory[0].get()};
+    ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
+    const auto found = exchange_spoilt(
+        exchange, plan, 1,
+        [&](std::uint32_t, float* values) {
+          if (rank == 1) values[3] = std::nanf("");
+        },
+        ranks.in(20s));
+    EXPECT_EQ(found, std::vector<Found>());
+    EXPECT_TRUE(std::isnan(reinterpret_cast<const float*>(plan.memory[0])[3]));
   });
 }
 

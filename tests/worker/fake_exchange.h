@@ -20,7 +20,10 @@ class FakeExchange final : public Exchange {
   explicit FakeExchange(Peer peer = [](std::uint32_t, std::size_t, float ours) { return ours; })
       : peer_(std::move(peer)) {}
 
-  ExchangeTraits traits() const noexcept override { return {"fake", true, true, true, false}; }
+  ExchangeTraits traits() const noexcept override {
+    return {.name = "fake", .rank_ordered = true, .adds_in_float = true, .looks_for_nan = looks_for_nan};
+  }
+  std::vector<NotFinite> not_finite() const override { return found; }
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline) override {
     places.clear();
     placed_ranges = plan.ranges;
@@ -82,7 +85,8 @@ class FakeExchange final : public Exchange {
   std::vector<std::byte*> where;     ///< each range lies, as it was told last
   std::function<void()> on_poll;
   int opens = 0, finishes = 0, aborts = 0;
-  bool has_memory = false;
+  bool has_memory = false, looks_for_nan = false;
+  std::vector<NotFinite> found;  ///< when it looks
   bool fail_start = false, fail_finish = false;
 
  private:

@@ -45,6 +45,16 @@ TEST(StepVotes, OfOneRankDoNotHideAnothers) {
   EXPECT_THAT(outcome.not_finite, ElementsAre(Outcome::NotFinite{0, 5}));
 }
 
+TEST(StepVotes, TakeTheFirstParameterThatTheExchangeFoundOfEachRank) {
+  Outcome outcome = count_all({{}, {}, {.not_finite = 4}});
+  add_not_finite(outcome, 1, 7);
+  add_not_finite(outcome, 1, 3);
+  add_not_finite(outcome, 2, 5);
+  add_not_finite(outcome, kOnlyTheSum, 9);
+  using NotFinite = Outcome::NotFinite;
+  EXPECT_THAT(outcome.not_finite, ElementsAre(NotFinite{kOnlyTheSum, 9}, NotFinite{1, 7}, NotFinite{2, 4}));
+}
+
 using Decision = NanGuard::Decision;
 const Outcome kFinite{};
 const Outcome kNan{.stop = false, .done = {}, .not_finite = {{1, 2}}};

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "common/control/assignment.h"
+
 namespace tutti {
 
 struct AgentLink::Impl {
@@ -35,6 +37,16 @@ Result<> AgentLink::Impl::on_notice(FrameType type, std::span<const std::byte> c
     const auto lease = decode<Lease>(control);
     if (!lease) return lease.error();
     if (callbacks.on_lease) callbacks.on_lease(TimePoint(Duration(static_cast<std::int64_t>(lease->sent_ns))));
+    return {};
+  }
+  if (type == FrameType::kStop) {
+    if (callbacks.on_stop) callbacks.on_stop();
+    return {};
+  }
+  if (type == FrameType::kAssign) {
+    const auto assign = decode<Assign>(control);
+    if (!assign) return assign.error();
+    if (callbacks.on_assign) callbacks.on_assign(assign->share);
     return {};
   }
   if (type != FrameType::kShutdown) return fail(Errc::kProtocol, "the coordinator sent a frame that is not for agents");

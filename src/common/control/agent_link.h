@@ -25,7 +25,11 @@ class AgentLink {
     /// A child is to be killed; its end is reported like any other.
     std::function<void(const MemberId&)> on_evict;
     /// The coordinator has heard the heartbeat that was sent at `sent`.
-    std::function<void(TimePoint sent)> on_lease;
+    std::function<void(TimePoint sent)> on_lease = {};
+    /// Children are to stop after their step; the agent stays.
+    std::function<void()> on_stop = {};
+    /// Another world follows, once no child is left; `share` is what the launcher's plan says of it.
+    std::function<void(const std::string& share)> on_assign = {};
     /// The coordinator is gone before it said so: end the children, nobody listens any more. Called at most once.
     std::function<void(const Failure&)> on_lost;
   };

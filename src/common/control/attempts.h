@@ -20,6 +20,8 @@ class Attempts {
   /// The pause before the next try (none, then 1, 2, 4 s and so on); nothing once there were `max` without progress.
   /// `step`: how far the member, or the run, had come.
   std::optional<Duration> next(const MemberId& member, std::uint64_t step);
+  /// The members of another world are others.
+  void forget() { records_.clear(); }
 
  private:
   struct Record {

@@ -192,6 +192,19 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(Loop& loop, Options opti
   return coordinator;
 }
 
+void Coordinator::resize(int workers) {
+  impl_->loop.post([impl = impl_, workers] {
+    if (!impl->stopping) impl->carry_out(impl->machine.resize(workers, impl->clock.now()));
+  });
+}
+
+std::vector<int> Coordinator::lost_agents() const {
+  return impl_->loop.run([this] {
+    const auto& lost = impl_->machine.lost_agents();
+    return std::vector<int>(lost.begin(), lost.end());
+  });
+}
+
 Endpoint Coordinator::endpoint() const {
   return impl_->endpoint;
 }

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "common/control/coordinator_fsm.h"
 #include "common/log.h"
@@ -32,6 +33,10 @@ class Coordinator {
   /// Closes every connection after what was sent is written, and waits for that (2 s at most).
   ~Coordinator();
   Endpoint endpoint() const;
+  /// The user wants another number of workers; a notice tells what comes of it.
+  void resize(int workers);
+  /// That the run has outlived.
+  std::vector<int> lost_agents() const;
 
  private:
   Coordinator();

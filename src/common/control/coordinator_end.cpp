@@ -49,7 +49,10 @@ Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited messa
   // A worker that was asked to stop leaves as one that is done, and its exit code asks for another run.
   const bool stopped =
       entry->left && WIFEXITED(message.wait_status) && WEXITSTATUS(message.wait_status) == kExitStopped;
-  if (stopped) exit_code_ = kExitStopped;
+  if (stopped && change_.stop_deadline)
+    change_.stopped = true;
+  else if (stopped)
+    exit_code_ = kExitStopped;
   if (message.wait_status == 0 || stopped) {
     on_clean_exit(message.member);
     return {};
@@ -94,19 +97,26 @@ void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty
   const Roster::Entry& entry = roster_.at(who);
   const bool missed = who.role != Role::kServer || !roster_.all(Role::kWorker, &Roster::Entry::left);
   const bool told = entry.reported && !losses_.contains(who);
-  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || restarting_ || told || !missed) return;
   cause.member = who;
   cause.host = entry.host;
   cause.step = entry.step;
+  if (cause.how == Cause::How::kLost && outlives(who)) {
+    change_.losses[who.rank] = {std::move(cause), now_ + options_.patience};
+    return;
+  }
+  const bool expected = restarting_ && who.role != Role::kAgent;
+  if (phase_ == Phase::kClosing || phase_ == Phase::kFinished || expected || told || !missed) return;
   if (is_replaced(cause)) return lose(std::move(cause));
   verdict_.consider(std::move(cause), certainty, now_);
 }
 
 void CoordinatorFsm::settle() {
+  begin_stopped_world();
   if (phase_ == Phase::kRunning && verdict_.is_due(now_)) {
     abort_run(verdict_.pronounce());
-  } else if (phase_ == Phase::kRunning && !verdict_.cause() && options_.agents > 0 && !restarting_ && starts_.empty() &&
-             losses_.empty() && roster_.all(Role::kWorker, &Roster::Entry::exited)) {
+  } else if (phase_ == Phase::kRunning && !verdict_.cause() && options_.agents > 0 && !restarting_ &&
+             !change_.stopped && starts_.empty() && losses_.empty() &&
+             roster_.all(Role::kWorker, &Roster::Entry::exited)) {
     close_run();
   }
   const bool ending = phase_ == Phase::kAborting || phase_ == Phase::kClosing;

@@ -50,6 +50,7 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   welcome.request = message->request;
   welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
+  if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
     send(who, FrameType::kShutdown, encode(Shutdown{exit_code}));
@@ -70,6 +71,9 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::frame(const MemberId& from, cons
     return fail(Errc::kProtocol, "a frame of generation " + std::to_string(header.generation) + ", the run is in " +
                                      std::to_string(generation_));
   }
+  // One that was only silent, and wakes: its processes' places are others' now.
+  if (!is_fenced && change_.gone.contains(from.rank))
+    return fail(Errc::kPeerLost, describe(from) + " was given up, and its processes replaced");
   TUTTI_TRY(dispatch(from, header, control));
   settle();
   return std::exchange(actions_, {});
@@ -121,7 +125,9 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
 
 CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failure& why, TimePoint now) {
   now_ = now;
-  Roster::Entry& entry = roster_.at(who);
+  Roster::Entry* const found = roster_.find(who);
+  if (!found) return {};  // of a world that was larger
+  Roster::Entry& entry = *found;
   if (std::exchange(entry.connected, false) && !entry.left) {
     Cause cause;
     cause.how = Cause::How::kLost;
@@ -141,6 +147,7 @@ CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
   judge();
   evict_the_late();
   start_the_due();
+  change_the_world();
   settle();
   return std::exchange(actions_, {});
 }
@@ -155,6 +162,7 @@ std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
   consider(store_.next_deadline());
   for (const auto& [member, loss] : losses_) consider(loss.due);
   for (const PlannedStart& planned : starts_) consider(planned.due);
+  if (phase_ == Phase::kRunning) consider(next_change());
   if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
   if (phase_ == Phase::kRunning) consider(liveness_.next_look());
   if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/control/assignment.h"
 #include "common/control/attempts.h"
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
@@ -33,7 +34,8 @@ struct CoordinatorOptions {
   int replacements = 0;          ///< tries without progress to replace a lost process; 0: a loss ends the run
   bool restartable = false;      ///< all workers may begin again at any step: there are checkpoints
   std::map<MemberId, std::int32_t> homes = {};  ///< the agents that start the members; not named: agent 0
-  Duration timeout{};  ///< silence or lack of progress that counts as a loss (liveness.h); 0: none does
+  Duration timeout{};          ///< silence or lack of progress that counts as a loss (liveness.h); 0: none does
+  Elasticity elasticity = {};  ///< how the world may change
   Duration patience = std::chrono::seconds(1);      ///< how long a closed connection waits for its agent's reason
   Duration end_timeout = std::chrono::seconds(30);  ///< how long the end of the run waits for those that do not answer
 };
@@ -63,12 +65,15 @@ class CoordinatorFsm {
   /// The connection of one that joined is gone.
   Actions closed(const MemberId& who, const Failure& why, TimePoint now);
   Actions tick(TimePoint now);
+  /// The user wants another number of workers. A notice tells where that cannot be.
+  Actions resize(int workers, TimePoint now);
   /// When tick() has something to do.
   std::optional<TimePoint> next_deadline() const;
 
   bool finished() const noexcept { return phase_ == Phase::kFinished; }
   /// Frames for members carry it.
   std::uint32_t generation() const noexcept { return generation_; }
+  const std::set<std::int32_t>& lost_agents() const noexcept { return change_.gone; }
   /// Frames of older generations, which were dropped.
   std::uint64_t stale_frames() const noexcept { return stale_frames_; }
 
@@ -106,6 +111,7 @@ class CoordinatorFsm {
   void replace(const Cause& cause);
   void evict_the_late();
   void evict(const MemberId& who);
+  void evict_all();
   MemberId home_of(const MemberId& who) const;
   void begin_generation(const std::vector<MemberId>& lost, const std::string& why);
   void restart_all(const std::string& why);
@@ -118,6 +124,19 @@ class CoordinatorFsm {
   void judge();
   void act_on(const Liveness::Finding& finding);
   void condemn(const MemberId& who, std::string why);
+
+  // coordinator_resize.cpp: how a run goes on in another world
+  Result<> ask_for_world(int workers);
+  Result<WorldPlan> plan_world(int workers) const;
+  void begin_stopped_world();
+  void change_the_world();
+  std::optional<TimePoint> next_change() const;
+  bool outlives(const MemberId& agent) const;
+  void give_up_agent(const Cause& cause);
+  bool shrink(const Cause& cause);
+  void go_on_with(int workers, const Cause& cause);
+  void begin_world(WorldPlan plan, const std::string& why);
+  void enter_next_world();
 
   void send(const MemberId& to, FrameType type, std::string control);
   void notice(std::string line);
@@ -136,7 +155,7 @@ class CoordinatorFsm {
     TimePoint due{};
   };
 
-  const CoordinatorOptions options_;
+  CoordinatorOptions options_;  // workers, servers and homes are those of the present world
   std::uint32_t generation_;
   Phase phase_ = Phase::kRunning;
   TimePoint now_{};
@@ -151,6 +170,7 @@ class CoordinatorFsm {
   Liveness liveness_;
   std::map<MemberId, Loss> losses_;
   std::vector<PlannedStart> starts_;
+  WorldChange change_;
   std::optional<Cause> last_loss_;  // what a restart that cannot be is told to have been for
   bool restarting_ = false;         // until every worker and server is gone
   int exit_code_ = 0;               // of a run that ends well

@@ -64,6 +64,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
   liveness_.forget(who);
   last_loss_ = cause;
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
+  if (!pause && shrink(cause)) return;
   if (!pause) return verdict_.consider(cause, Certainty::kKnown, now_);
   roster_.vacate(who, generation_ + 1);
   store_.forget(who);
@@ -128,16 +129,23 @@ void CoordinatorFsm::restart_all(const std::string& why) {
   losses_.clear();
   starts_.clear();
   ++generation_;  // what those say that are being ended is not heard any more
-  for (const MemberId& member : roster_.members_but_agents()) {
-    if (!roster_.at(member).exited) evict(member);
-  }
+  evict_all();
   begin_again();
 }
 
+// Whoever has ended is not there any more, and an agent knows nobody whom it has not started.
+void CoordinatorFsm::evict_all() {
+  for (const MemberId& member : roster_.members_but_agents()) {
+    if (!roster_.at(member).exited) evict(member);
+  }
+}
+
 void CoordinatorFsm::begin_again() {
-  const std::vector<MemberId> members = roster_.members_but_agents();
-  if (!std::ranges::all_of(members, [this](const MemberId& member) { return roster_.at(member).exited; })) return;
+  const auto has_exited = [this](const MemberId& member) { return roster_.at(member).exited; };
+  if (!std::ranges::all_of(roster_.members_but_agents(), has_exited)) return;
   restarting_ = false;
+  enter_next_world();
+  const std::vector<MemberId> members = roster_.members_but_agents();
   ++generation_;
   gathers_ = GatherTable(options_.workers, options_.replacements > 0);
   goodbyes_ = GatherTable(options_.workers);

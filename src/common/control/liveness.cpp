@@ -36,7 +36,8 @@ void Liveness::heard(const MemberId& agent, const Heartbeat& heartbeat, TimePoin
     Child& child = children_[beat.member];
     child.beat = beat;
     child.heard = now;
-    if (!child.first_step && beat.activity != Activity::kStarting) child.first_step = beat.step;
+    // One that takes a lost one's place waits to begin, before the step is there that it begins with.
+    if (!child.first_step && beat.step > 0) child.first_step = beat.step;
   }
 }
 

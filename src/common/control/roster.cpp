@@ -41,6 +41,15 @@ void Roster::vacate(const MemberId& member, std::uint32_t generation) {
   at(member) = Entry{.host = before.host, .step = before.step, .exited = true, .since = generation};
 }
 
+void Roster::resize(int workers, int servers) {
+  std::erase_if(entries_, [&](const auto& entry) {
+    const auto& [role, rank] = entry.first;
+    return (role == Role::kWorker && rank >= workers) || (role == Role::kServer && rank >= servers);
+  });
+  for (std::int32_t rank = 0; rank < workers; ++rank) entries_[{Role::kWorker, rank}];
+  for (std::int32_t rank = 0; rank < servers; ++rank) entries_[{Role::kServer, rank}];
+}
+
 Roster::Entry* Roster::find(const MemberId& member) {
   const auto found = entries_.find(member);
   return found == entries_.end() ? nullptr : &found->second;

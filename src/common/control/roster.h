@@ -33,6 +33,8 @@ class Roster {
   /// The place is free for a new process, which is to be started in `generation`: until then there is none. Its step
   /// and host stay, for messages.
   void vacate(const MemberId& member, std::uint32_t generation);
+  /// Another world under the same agents. Whoever is in both stays as it is.
+  void resize(int workers, int servers);
   /// Null: outside the world.
   Entry* find(const MemberId& member);
   /// REQUIRES: inside the world.

@@ -31,6 +31,8 @@ bool is_known(FrameType type) {
     case FrameType::kEvict:
     case FrameType::kHeartbeat:
     case FrameType::kLease:
+    case FrameType::kAssign:
+    case FrameType::kStop:
     case FrameType::kOpen:
     case FrameType::kOpened:
     case FrameType::kPush:

@@ -35,6 +35,8 @@ enum class FrameType : std::uint16_t {
   kEvict,
   kHeartbeat,
   kLease,
+  kAssign = 48,
+  kStop,
   // between a client and a shard
   kOpen = 64,
   kOpened,

@@ -197,6 +197,28 @@ TEST(CoordinatorReplace, AllBeginAgainBeforeTheSecondStep) {
   for (const MemberId who : {shard(0), rank(0), rank(1)}) EXPECT_TRUE(run.join(who));
 }
 
+// The simulator found both: the run waited without an end for children that nobody ended.
+TEST(CoordinatorReplace, AgentThatJoinsWhileAllBeginAgainEndsItsChildren) {
+  Driver run(tolerant());
+  for (const MemberId who : {agent(0), rank(0), shard(0)}) EXPECT_TRUE(run.join(who));
+  run.exited(agent(0), shard(0), SIGKILL);
+  (void)run.told<Start>(agent(0), FrameType::kStart);
+  run.say(rank(0), FrameType::kRestart, Restart{"is in its first step"});
+  EXPECT_TRUE(run.join(agent(1)));
+  EXPECT_EQ(run.told<Evict>(agent(1), FrameType::kEvict).member, rank(1));
+}
+
+TEST(CoordinatorReplace, AgentThatIsLostWhileAllBeginAgainEndsTheRun) {
+  Driver run(tolerant());
+  run.join_all();
+  run.exited(agent(0), shard(0), SIGKILL);
+  run.say(rank(0), FrameType::kRestart, Restart{"is in its first step"});
+  EXPECT_THAT(run.notices.back(), HasSubstr("all workers begin again"));
+  run.closed(agent(1));
+  (void)run.told<Regroup>(rank(0), FrameType::kRegroup);
+  EXPECT_EQ(run.told<Abort>(rank(0), FrameType::kAbort).guilty, agent(1));
+}
+
 // Others that joined after the loss once waited for a newcomer that waited for them.
 TEST(CoordinatorReplace, ProcessThatIsReplacedBeforeTheFirstStepBeginsLikeTheOthers) {
   Driver run(tolerant());

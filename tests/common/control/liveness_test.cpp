@@ -162,6 +162,20 @@ TEST(Liveness, PatienceIsLongerBeforeTheFirstStepAndBoundedAfterwards) {
   EXPECT_EQ(patience(Activity::kWorking, 11, seconds(60)), seconds(12));
 }
 
+TEST(Liveness, FirstStepOfANewcomerMayLastLongerThanTheRunsUsualOnes) {
+  Watched run;
+  run.step(40, milliseconds(1), {});
+  run.liveness.forget(rank(2));
+  run[2] = {rank(2), Activity::kWaiting};
+  run.pass();
+  run[2] = {rank(2), Activity::kWorking, 40};
+  run.wait({0, 1, 3});
+  run.pass_for(milliseconds(11500));
+  EXPECT_THAT(run.found, IsEmpty());
+  run.pass();
+  EXPECT_THAT(run.take(Kind::kStuck), SizeIs(1));
+}
+
 TEST(Liveness, WhoeverLeavesIsWaitedForByNobodyHere) {
   Watched run;
   for (const std::int32_t number : {0, 1, 3}) run[number].activity = Activity::kLeaving;

@@ -90,6 +90,7 @@ class Driver {
     say(from_agent, FrameType::kChildExited, ChildExited{child, wait_status, 0, std::move(last_error)});
   }
   void closed(MemberId who) { take(machine.closed(who, fail(Errc::kPeerLost, "the connection broke"), now)); }
+  void resize(int workers) { take(machine.resize(workers, now)); }
   void pass(Duration time) {
     now += time;
     take(machine.tick(now));

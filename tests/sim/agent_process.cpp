@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/agent_process.h"
+
+#include <csignal>
+
+#include "tests/sim/shard_process.h"
+#include "tests/sim/worker_process.h"
+#include "tests/sim/world.h"
+
+namespace tutti::sim {
+
+AgentProcess::AgentProcess(World& world, Id id, int host, const Job& job)
+    : Process(world, id, host, {Role::kAgent, host}, job), membership_(*this, *this, 1) {}
+
+void AgentProcess::on_joined() {
+  const Settings& settings = world().settings();
+  for (int shard = 0; shard < settings.shards; ++shard) {
+    if (settings.host_of_shard(shard) == host()) start_child({Role::kServer, shard}, 1, false);
+  }
+  for (int rank = 0; rank < settings.workers; ++rank) {
+    if (settings.host_of_worker(rank) == host()) start_child({Role::kWorker, rank}, 1, false);
+  }
+}
+
+void AgentProcess::start_child(const MemberId& member, std::uint32_t generation, bool newcomer) {
+  check(!children_.contains(member), "agent {} starts {}, whose process still lives", host(), describe(member));
+  const auto spawn = [&](auto make) { children_[member] = world().spawn(make, this->id()); };
+  if (member.role == Role::kServer)
+    spawn([&](Id id) { return std::make_unique<ShardProcess>(world(), id, host(), member, job(), generation); });
+  else
+    spawn([&](Id id) {
+      return std::make_unique<WorkerProcess>(world(), id, host(), member, job(), generation, newcomer);
+    });
+}
+
+void AgentProcess::child_exited(const MemberId& child, int wait_status) {
+  children_.erase(child);
+  if (is_ending_) return;
+  ChildExited message;
+  message.member = child;
+  message.wait_status = wait_status;
+  membership_.tell(FrameType::kChildExited, encode(message));
+}
+
+Result<> AgentProcess::on_order(FrameType type, std::span<const std::byte> control) {
+  if (is_ending_) return {};
+  switch (type) {
+    case FrameType::kStart: {
+      const auto order = decode<Start>(control);
+      TUTTI_TRY(order);
+      start_child(order->member, order->generation, order->newcomer);
+      return {};
+    }
+    case FrameType::kEvict: {
+      const auto order = decode<Evict>(control);
+      TUTTI_TRY(order);
+      const auto child = children_.find(order->member);
+      if (child != children_.end()) world().kill(child->second, SIGKILL);
+      return {};
+    }
+    case FrameType::kShutdown:
+      end(true);
+      return {};
+    default:
+      return fail(Errc::kProtocol, "a frame that is not for agents");
+  }
+}
+
+void AgentProcess::on_run_ended(const Failure& why) {
+  world().tell("{} ends: {}", name(), why.text());
+  end(false);
+}
+
+void AgentProcess::end(bool was_told) {
+  if (std::exchange(is_ending_, true)) return;
+  for (const auto& [member, child] : std::map(children_)) world().kill(child, SIGKILL);
+  if (was_told) membership_.tell(FrameType::kAgentDone, {});
+  // The loop closes its connection softly: what was said arrives.
+  after(std::chrono::milliseconds(10), [this, was_told] {
+    if (was_told && host() == 0) return;  // the coordinator is in this process, and not finished yet
+    exit(was_told ? 0 : exit_code(Errc::kUnavailable) << 8);
+  });
+}
+
+}  // namespace tutti::sim

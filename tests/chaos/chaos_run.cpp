@@ -34,8 +34,8 @@ std::string compute_undisturbed(const ChaosOptions& options) {
 
 std::string name_of(const Strike& strike) {
   if (strike.role == Role::kAgent) return fmt::format("agent-{}", strike.rank);
-  if (strike.rank < 0) return "all";
-  return fmt::format("{}-{}", strike.role == Role::kWorker ? "rank" : "shard", strike.rank);
+  if (strike.role == Role::kServer) return "shard";
+  return strike.rank < 0 ? "all" : fmt::format("rank-{}", strike.rank);
 }
 
 std::string seconds(const std::optional<double>& value) {
@@ -113,13 +113,13 @@ void ChaosRun::keep_recording() {
 }
 
 std::optional<int> ChaosRun::finish(std::chrono::milliseconds patience) {
-  std::optional<int> code;
+  if (code_) return code_;
   eventually(patience, [&] {
     keep_recording();
-    if (!code) code = run_.wait(std::chrono::milliseconds(0));
-    return code.has_value();
+    if (!code_) code_ = run_.wait(std::chrono::milliseconds(0));
+    return code_.has_value();
   });
-  return code;
+  return code_;
 }
 
 void ChaosRun::expect_same_bits() {

@@ -79,6 +79,7 @@ class ChaosRun {
   const Marks marks_;
   std::vector<Strike> own_strikes_;
   std::string same_bits_ = "-";
+  std::optional<int> code_;  // set: the run has ended
   RunTutti run_;
 };
 

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
-#include <functional>
 #include <memory>
 
 #include "tests/chaos/chaos_run.h"
@@ -27,34 +26,6 @@ ChaosOptions watched(const Proxy& proxy) {
   return options;
 }
 
-enum class Ways { kBoth, kToOthers };
-
-/// Rank 2 cannot be heard any more, or neither hear nor be heard, until it is gone.
-void expect_replaced_when_cut_off(Ways ways) {
-  const TemporaryFolder folder;
-  std::atomic<pid_t> victim = 0;
-  Proxy proxy(folder.path(), [&](const Piece& piece) {
-    const bool is_cut = piece.link.pid == victim && (ways == Ways::kBoth || piece.to_server);
-    return is_cut ? kHold : Decision{};
-  });
-  ChaosRun run(watched(proxy));
-  ASSERT_TRUE(run.reaches(kStruck)) << run.err();
-  run.note({2, kStruck, monotonic_ns()});
-  victim = run.marks().pid(2);
-  run.expect_same_bits();
-  proxy.play(nullptr);
-  EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
-  run.report("11", 1);
-}
-
-TEST(CutOffWorker, BothWaysIsReplaced) {
-  expect_replaced_when_cut_off(Ways::kBoth);
-}
-
-TEST(CutOffWorker, OneWayIsReplaced) {
-  expect_replaced_when_cut_off(Ways::kToOthers);
-}
-
 TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
   const TemporaryFolder folder;
   std::atomic<bool> is_cut = false;
@@ -72,15 +43,14 @@ TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
   run.report("12", 1);
 }
 
-TEST(StoppedShard, IsReplacedAndDoesNoHarmWhenItWakes) {
+TEST(StoppedShard, IsEndedAndReplaced) {
   const TemporaryFolder folder;
   const Proxy proxy(folder.path());
   ChaosRun run(watched(proxy));
   ASSERT_TRUE(run.reaches(kStruck)) << run.err();
   const auto servers = run.run().processes(bin_folder() + "/tutti server");
   ASSERT_EQ(servers.size(), 2u);
-  run.strike(Role::kServer, 1, servers[1].pid, SIGSTOP);
-  if (!run.finish(std::chrono::seconds(10))) ::kill(servers[1].pid, SIGCONT);
+  run.strike(Role::kServer, -1, servers[1].pid, SIGSTOP);
   run.expect_same_bits();
   EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
   run.report("9", 1);

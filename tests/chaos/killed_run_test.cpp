@@ -23,7 +23,7 @@ void expect_goes_on(const std::string& row, ChaosOptions options, const std::fun
   const TemporaryFolder checkpoints;
   options.configuration = options.configuration +
                           Strings{"checkpoint_dir=" + checkpoints.path(), "checkpoint_every=" + std::to_string(kEvery)};
-  options.hold_ms = 5;
+  options.hold_ms = 25;  // what is left of a run makes steps until it knows that it has lost its launcher
   ChaosRun run(options);
   ASSERT_TRUE(run.reaches(kStruck)) << run.err();
   strike(run);

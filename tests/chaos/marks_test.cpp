@@ -62,7 +62,7 @@ TEST(Marks, AfterTheDeathOfAllTheFirstStepOfTheNextRunCounts) {
 TEST(Marks, AfterTheDeathOfAShardTheLongestPauseEndsWithTheNextStep) {
   auto diaries = replaced();
   std::erase_if(diaries[1], [](const Stamp& stamp) { return stamp.step < 0 && stamp.pid == 12; });
-  const Measured measured = measure(diaries, {0, 4, 4 * kMs + 1, Role::kServer}, kNever, {});
+  const Measured measured = measure(diaries, {-1, 4, 4 * kMs + 1, Role::kServer}, kNever, {});
   EXPECT_DOUBLE_EQ(measured.resumed_s.value(), 0.2 - 0.004000001) << "step 4 was on its way";
   EXPECT_EQ(measured.lost, 0);
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <stdexcept>
 
 #include "common/recording.h"
 #include "tests/support/eventually.h"
@@ -19,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kEnd{150};
+constexpr std::chrono::milliseconds kStep{100};  // far more than one takes
 constexpr const char* kAgentsRecording = "agent-0000.g1.rec";
 
 std::string compute_undisturbed(const ChaosOptions& options) {
@@ -29,7 +31,8 @@ std::string compute_undisturbed(const ChaosOptions& options) {
   plain.optimizer = options.optimizer;
   plain.steps = options.steps;
   RunTutti run(chaos_run(plain, ""));
-  return hash_of(run);
+  EXPECT_EQ(run.wait(kPatience + plain.steps * kStep), 0) << run.err();
+  return value_of(run.out(), "hash");
 }
 
 std::string name_of(const Strike& strike) {
@@ -67,6 +70,7 @@ std::string undisturbed_hash(const ChaosOptions& options) {
   std::string hash;
   if (std::ifstream(path) >> hash) return hash;
   hash = compute_undisturbed(options);
+  if (hash.empty()) throw std::runtime_error("an undisturbed run has failed");
   const std::string made = path + "-" + std::to_string(getpid());
   std::ofstream(made) << hash;
   fs::rename(made, path);

@@ -144,7 +144,7 @@ TEST(Elastic, WorldGrowsAndShrinksAndEverySampleIsSeenOncePerEpoch) {
   const auto steps_of_three = [&] {
     return std::ranges::count_if(steps_in(lines), [](const auto& step) { return step.second.ranks == 3; });
   };
-  ASSERT_TRUE(eventually(kPatience, [&] { return steps_of_three() >= 20; })) << run.err();
+  ASSERT_TRUE(eventually(kPatience, [&] { return steps_of_three() >= 40; })) << run.err();
   std::ofstream(worn).flush();
   EXPECT_EQ(run.wait(kPatience), 0) << run.err();
   EXPECT_EQ(value_of(run.out(), "ranks"), "2") << run.err();
@@ -154,7 +154,7 @@ TEST(Elastic, WorldGrowsAndShrinksAndEverySampleIsSeenOncePerEpoch) {
   const auto steps = steps_in(lines);
   expect_every_sample_once(steps, 3, 480);
   EXPECT_EQ(std::to_string(steps.size()), value_of(run.out(), "steps"));
-  EXPECT_GE(steps_of_three(), 10);
+  EXPECT_GE(steps_of_three(), 10) << "all but those since the newest checkpoint";
   EXPECT_EQ(run.leftovers(kGone), "");
 }
 

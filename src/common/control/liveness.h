@@ -6,9 +6,8 @@
 //   - stuck is a worker that waits for nobody while at least as many wait, and have waited longer than its patience:
 //     ten of the run's usual steps, but not less than the timeout and not more than four; before it has made a step,
 //     four; before it has begun one, eight. So nobody is stuck because all are slow;
-//   - slow is a worker for which the others wait half of each step or more, in two windows of five steps in a row. It
-//   is
-//     told of and never more.
+//   - slow is a worker for which the others wait half of each step or more, in two windows of five steps in a row. That
+//     is told, and never more is done.
 // Whoever judges and has not run for a while, as after SIGSTOP, has heard nobody in that time: it begins anew.
 // Sans-I/O. Thread safety: owned by one thread.
 #pragma once

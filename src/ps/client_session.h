@@ -2,7 +2,7 @@
 // What of a client lives on the loop, for one generation of the run: the connections to all shards and the machine of
 // each object. It reports to Pending. Where lost processes are replaced, a connection that is lost is made again, and
 // what was not answered on it is pushed again: whether the shard itself is lost is the coordinator's to say.
-// Thread safety: lives on the loop, but for pending().
+// Thread safety: lives on the loop.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

@@ -6,6 +6,17 @@
 #include "common/control/assignment.h"
 
 namespace tutti {
+namespace {
+
+template <class Message, class F>
+Result<> hand_on(std::span<const std::byte> control, F f) {
+  const auto message = decode<Message>(control);
+  if (!message) return message.error();
+  f(*message);
+  return {};
+}
+
+}  // namespace
 
 struct AgentLink::Impl {
   Impl(Loop& loop, Options options, Callbacks callbacks_, Logger log)
@@ -21,40 +32,34 @@ struct AgentLink::Impl {
 };
 
 Result<> AgentLink::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
-  if (type == FrameType::kStart) {
-    const auto start = decode<Start>(control);
-    if (!start) return start.error();
-    if (callbacks.on_start) callbacks.on_start(*start);
-    return {};
+  switch (type) {
+    case FrameType::kStart:
+      return hand_on<Start>(control, [this](const Start& start) {
+        if (callbacks.on_start) callbacks.on_start(start);
+      });
+    case FrameType::kEvict:
+      return hand_on<Evict>(control, [this](const Evict& evict) {
+        if (callbacks.on_evict) callbacks.on_evict(evict.member);
+      });
+    case FrameType::kLease:
+      return hand_on<Lease>(control, [this](const Lease& lease) {
+        if (callbacks.on_lease) callbacks.on_lease(TimePoint(Duration(static_cast<std::int64_t>(lease.sent_ns))));
+      });
+    case FrameType::kStop:
+      if (callbacks.on_stop) callbacks.on_stop();
+      return {};
+    case FrameType::kAssign:
+      return hand_on<Assign>(control, [this](const Assign& assign) {
+        if (callbacks.on_assign) callbacks.on_assign(assign.share);
+      });
+    case FrameType::kShutdown:
+      return hand_on<Shutdown>(control, [this](const Shutdown& shutdown) {
+        link.ignore_end();
+        if (!std::exchange(told, true)) callbacks.on_shutdown(shutdown.exit_code);
+      });
+    default:
+      return fail(Errc::kProtocol, "the coordinator sent a frame that is not for agents");
   }
-  if (type == FrameType::kEvict) {
-    const auto evict = decode<Evict>(control);
-    if (!evict) return evict.error();
-    if (callbacks.on_evict) callbacks.on_evict(evict->member);
-    return {};
-  }
-  if (type == FrameType::kLease) {
-    const auto lease = decode<Lease>(control);
-    if (!lease) return lease.error();
-    if (callbacks.on_lease) callbacks.on_lease(TimePoint(Duration(static_cast<std::int64_t>(lease->sent_ns))));
-    return {};
-  }
-  if (type == FrameType::kStop) {
-    if (callbacks.on_stop) callbacks.on_stop();
-    return {};
-  }
-  if (type == FrameType::kAssign) {
-    const auto assign = decode<Assign>(control);
-    if (!assign) return assign.error();
-    if (callbacks.on_assign) callbacks.on_assign(assign->share);
-    return {};
-  }
-  if (type != FrameType::kShutdown) return fail(Errc::kProtocol, "the coordinator sent a frame that is not for agents");
-  const auto shutdown = decode<Shutdown>(control);
-  if (!shutdown) return shutdown.error();
-  link.ignore_end();
-  if (!std::exchange(told, true)) callbacks.on_shutdown(shutdown->exit_code);
-  return {};
 }
 
 AgentLink::AgentLink() = default;

@@ -115,6 +115,7 @@ class CoordinatorFsm {
   MemberId home_of(const MemberId& who) const;
   void begin_generation(const std::vector<MemberId>& lost, const std::string& why);
   void restart_all(const std::string& why);
+  void end_everybody();
   void begin_again();
   void start_the_due();
   std::uint64_t step_of_run() const;

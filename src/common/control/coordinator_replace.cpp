@@ -124,13 +124,17 @@ Result<> CoordinatorFsm::on_restart(const MemberId& from, Restart message) {
 void CoordinatorFsm::restart_all(const std::string& why) {
   if (restarting_ || phase_ != Phase::kRunning || !last_loss_) return;
   if (!options_.restartable && step_of_run() > 1) return verdict_.consider(*last_loss_, Certainty::kKnown, now_);
-  restarting_ = true;
   notice("all workers begin again: " + why);
+  end_everybody();
+  begin_again();
+}
+
+void CoordinatorFsm::end_everybody() {
+  restarting_ = true;
   losses_.clear();
   starts_.clear();
   ++generation_;  // what those say that are being ended is not heard any more
   evict_all();
-  begin_again();
 }
 
 // Whoever has ended is not there any more, and an agent knows nobody whom it has not started.

@@ -132,12 +132,7 @@ void CoordinatorFsm::begin_world(WorldPlan plan, const std::string& why) {
   change_.next = std::move(plan);
   change_.stop_deadline.reset();
   change_.stopped = false;
-  if (!std::exchange(restarting_, true)) {
-    losses_.clear();
-    starts_.clear();
-    ++generation_;  // what those say that are being ended is not heard any more
-    evict_all();
-  }
+  if (!restarting_) end_everybody();
   begin_again();
 }
 

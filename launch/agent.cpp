@@ -25,10 +25,6 @@ constexpr auto kGrace = std::chrono::seconds(20);  // Slurm waits for 30 by defa
 constexpr int kLostTimeouts = 10;                  // without an answer, the coordinator is lost
 constexpr auto kLauncherCheck = std::chrono::milliseconds(250);
 
-Duration seconds(double count) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(count));
-}
-
 bool is_ignored(int signal) {
   struct sigaction present = {};
   return sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
@@ -45,7 +41,7 @@ Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log)
       grace_(context_),
       heartbeat_(context_),
       recording_(site_.card.recordings(), site_.index, site_.share.host, log_),
-      supervisor_(context_, guard, seconds(site_.config.timeout_s) / kHeartbeatsInTimeout,
+      supervisor_(context_, guard, from_seconds(site_.config.timeout_s) / kHeartbeatsInTimeout,
                   [this](const ChildExit& exit) {
                     link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error,
                                         recording_.ended(exit.member, exit.wait_status, exit.step));
@@ -71,7 +67,7 @@ Result<> Agent::join() {
   options.coordinator = site_.card.coordinator();
   options.credentials = {site_.secret, site_.card.job, {Role::kAgent, site_.index, /*generation=*/1}};
   options.host = site_.share.host;
-  options.timeout = seconds(site_.config.timeout_s);
+  options.timeout = from_seconds(site_.config.timeout_s);
   AgentLink::Callbacks callbacks;
   callbacks.on_shutdown = [this](int exit_code) {
     boost::asio::post(context_, [this, exit_code] {
@@ -248,14 +244,14 @@ void Agent::beat() {
   const TimePoint now = SteadyClock().now();
   link_->heartbeat(now, supervisor_.look(now));
   check_lease(now);
-  heartbeat_.expires_after(seconds(site_.config.timeout_s) / kHeartbeatsInTimeout);
+  heartbeat_.expires_after(from_seconds(site_.config.timeout_s) / kHeartbeatsInTimeout);
   heartbeat_.async_wait([this](boost::system::error_code error) {
     if (!error) beat();
   });
 }
 
 void Agent::extend_lease(TimePoint sent) {
-  lease_end_ = sent + seconds(site_.config.timeout_s);
+  lease_end_ = sent + from_seconds(site_.config.timeout_s);
   supervisor_.set_lease(*lease_end_);
   if (std::exchange(told_of_silence_, false)) log_.warning("the coordinator answers again");
 }
@@ -268,7 +264,7 @@ void Agent::check_lease(TimePoint now) {
     log_.warning("the coordinator has not answered for {} s: no step begins here until it does",
                  site_.config.timeout_s);
   }
-  if (now - *lease_end_ < (kLostTimeouts - 1) * seconds(site_.config.timeout_s)) return;
+  if (now - *lease_end_ < (kLostTimeouts - 1) * from_seconds(site_.config.timeout_s)) return;
   log_.error("the coordinator is gone: it has not answered for {} s", kLostTimeouts * site_.config.timeout_s);
   end(exit_code(Errc::kUnavailable));
 }

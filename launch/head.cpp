@@ -75,7 +75,7 @@ Result<> Head::start_coordinator(Loop& loop, Coordinator::Options options, const
   options.machine.servers = plan.config.shards;
   options.machine.agents = static_cast<int>(plan.placement.size());
   options.machine.replacements = plan.config.replacements;
-  options.machine.timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(plan.config.timeout_s));
+  options.machine.timeout = from_seconds(plan.config.timeout_s);
   options.machine.restartable = plan.config.checkpoint_every > 0;
   options.machine.homes = homes_of(plan.placement);
   options.listen.address = address;

@@ -12,6 +12,14 @@ using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 /// The moment at which a wait gives up.
 using Deadline = TimePoint;
 
+/// Seconds, as the configuration and messages for people count them.
+inline Duration from_seconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+inline double to_seconds(Duration time) {
+  return std::chrono::duration<double>(time).count();
+}
+
 class Clock {
  public:
   virtual ~Clock() = default;

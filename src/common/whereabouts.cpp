@@ -96,10 +96,6 @@ Whereabouts Follower::place() const {
   return place;
 }
 
-double seconds(Duration time) {
-  return std::chrono::duration<double>(time).count();
-}
-
 std::string asked_for(std::uint32_t request) {
   switch (static_cast<FrameType>(request)) {
     case FrameType::kContribute:
@@ -166,7 +162,7 @@ std::string awaited(const Whereabouts& place) {
 }
 
 std::string describe(const Whereabouts& place, TimePoint now) {
-  const double time = seconds(now - place.since);
+  const double time = to_seconds(now - place.since);
   switch (place.doing) {
     case Doing::kNothing:
       return "";

@@ -99,7 +99,7 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
   }
   RunEnd run_end;
   Loop loop;
-  const auto timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(bootstrap.config.timeout_s));
+  const auto timeout = from_seconds(bootstrap.config.timeout_s);
   auto member = Member::join(
       loop, {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size, timeout}, log);
   if (!member) return member.error();

@@ -182,7 +182,7 @@ Result<> Regrouper::give(Participant& participant, const std::vector<MeetingRank
   done.reset();
   if (given) {
     log_.debug("gave its state to {} newcomers in {:.3f} s", newcomers_of(ranks).size(),
-               std::chrono::duration<double>(clock_.now() - begin).count());
+               to_seconds(clock_.now() - begin));
   }
   return given;
 }

@@ -26,11 +26,6 @@ class MpiWorld;
 
 namespace tutti::worker {
 
-/// Seconds as the configuration counts them.
-inline Duration from_seconds(double seconds) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
-}
-
 enum class Way { kAlone, kEmbedded, kManaged };
 
 struct Identity {

@@ -10,14 +10,6 @@
 #include "common/control/coordinator_fsm.h"
 
 namespace tutti {
-namespace {
-
-double seconds(Duration time) {
-  return std::chrono::duration<double>(time).count();
-}
-
-}  // namespace
-
 Result<> CoordinatorFsm::on_heartbeat(const MemberId& from, Heartbeat message) {
   for (const ChildBeat& beat : message.children) {
     Roster::Entry* entry = roster_.find(beat.member);
@@ -50,15 +42,15 @@ void CoordinatorFsm::act_on(const Liveness::Finding& finding) {
   const std::string place = finding.member.role == Role::kWorker ? fmt::format(" (at step {})", entry.step) : "";
   switch (finding.kind) {
     case Kind::kQuiet:
-      return notice(fmt::format("{} has not been heard of for {:.1f} s{}", name, seconds(finding.time), place));
+      return notice(fmt::format("{} has not been heard of for {:.1f} s{}", name, to_seconds(finding.time), place));
     case Kind::kSlow:
       return notice(fmt::format("{} is slow: the others waited {:.3g} s of each step of {:.3g} s for it{}", name,
-                                seconds(finding.time), seconds(finding.step), place));
+                                to_seconds(finding.time), to_seconds(finding.step), place));
     case Kind::kDead:
-      return condemn(finding.member, fmt::format("it has not been heard of for {:.1f} s", seconds(finding.time)));
+      return condemn(finding.member, fmt::format("it has not been heard of for {:.1f} s", to_seconds(finding.time)));
     case Kind::kStuck:
       return condemn(finding.member, fmt::format("it makes no progress, and the others have waited {:.1f} s for it",
-                                                 seconds(finding.time)));
+                                                 to_seconds(finding.time)));
   }
 }
 

@@ -23,10 +23,6 @@ Duration duration_of(std::uint64_t ns) {
   return Duration(static_cast<std::int64_t>(std::min(ns, kMost)));
 }
 
-double seconds(Duration time) {
-  return std::chrono::duration<double>(time).count();
-}
-
 }  // namespace
 
 void Liveness::heard(const MemberId& agent, const Heartbeat& heartbeat, TimePoint now) {
@@ -176,20 +172,19 @@ void Liveness::end_window(std::uint64_t steps, TimePoint now) {
   for (const auto& [id, before] : window_->beats) {
     const ChildBeat& after = children_[id].beat;
     const double made = static_cast<double>(std::max<std::uint64_t>(after.step - before.step, 1));
-    const double waited = seconds(duration_of(after.waited_ns) - duration_of(before.waited_ns)) / made;
+    const double waited = to_seconds(duration_of(after.waited_ns) - duration_of(before.waited_ns)) / made;
     all += waited;
     if (slowest && waited >= least) continue;
     slowest = id;
     least = waited;
   }
   const double others = (all - least) / static_cast<double>(window_->beats.size() - 1);
-  if ((others - least) * 2 < seconds(usual_step_)) slowest.reset();
+  if ((others - least) * 2 < to_seconds(usual_step_)) slowest.reset();
   if (std::exchange(slowest_, slowest) != slowest || !slowest) return;
   const auto told = told_slow_.find(*slowest);
   if (told != told_slow_.end() && now - told->second < kTellAgain) return;
   told_slow_[*slowest] = now;
-  findings_.push_back({Finding::Kind::kSlow, *slowest,
-                       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(others)), usual_step_});
+  findings_.push_back({Finding::Kind::kSlow, *slowest, from_seconds(others), usual_step_});
 }
 
 }  // namespace tutti

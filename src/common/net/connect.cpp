@@ -28,8 +28,7 @@ boost::asio::awaitable<Result<>> reach_within(Socket& socket, const Endpoint& to
   const SocketDeadline deadline(socket, timeout);
   auto reached = co_await reach(socket, to, credentials);
   if (!reached && deadline.passed()) {
-    co_return fail(Errc::kTimeout,
-                   "no answer within " + std::to_string(std::chrono::duration<double>(timeout).count()) + " s");
+    co_return fail(Errc::kTimeout, "no answer within " + std::to_string(to_seconds(timeout)) + " s");
   }
   co_return reached;
 }

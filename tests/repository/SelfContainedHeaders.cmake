@@ -1,14 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every header compiles alone: one source for each, which includes nothing else. Of the private ones only those without LibTorch,
-# since it makes each of them as slow as a source.
+# Every header compiles alone. Most are shown to by the build, which compiles a source that includes them first of all; for each of the
+# others there is one that includes nothing else. Of the private ones only those without LibTorch, since it makes each of them as slow as
+# a source.
 set(needs_torch "#include [<\"](torch/|ATen/|c10/|tutti/[^e])")  # of tutti's own only error.h does without
 set(include_folders include src .)
 set(header_patterns include/tutti/*.h src/*.h launch/*.h)
+
+set(built_first)
+file(GLOB_RECURSE built CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*.cpp ${CMAKE_SOURCE_DIR}/launch/*.cpp)
+foreach(source ${built})
+  file(STRINGS ${source} includes REGEX "^#include" LIMIT_COUNT 1)
+  if(includes MATCHES "[<\"](.*)[>\"]")
+    list(APPEND built_first ${CMAKE_MATCH_1})
+  endif()
+endforeach()
 
 set(sources)
 foreach(folder pattern IN ZIP_LISTS include_folders header_patterns)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/${folder} ${CMAKE_SOURCE_DIR}/${pattern})
   foreach(header ${headers})
+    if(header IN_LIST built_first)
+      continue()
+    endif()
     file(STRINGS ${CMAKE_SOURCE_DIR}/${folder}/${header} torch_includes REGEX "${needs_torch}")
     if((torch_includes AND (folder STREQUAL "src" OR NOT TUTTI_BUILD_WORKER)) OR (header MATCHES "mpi" AND NOT TUTTI_WITH_MPI))
       continue()

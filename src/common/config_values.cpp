@@ -13,7 +13,7 @@
 namespace tutti {
 namespace {
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') {
@@ -29,10 +29,10 @@ std::string quoted(std::string_view text) {
 
 struct Printer {
   std::string operator()(bool value) const { return value ? "true" : "false"; }
-  std::string operator()(const std::string& value) const { return quoted(value); }
+  std::string operator()(const std::string& value) const { return in_quotes(value); }
   std::string operator()(const std::vector<std::string>& values) const {
     std::vector<std::string> items;
-    for (const std::string& value : values) items.push_back(quoted(value));
+    for (const std::string& value : values) items.push_back(in_quotes(value));
     return fmt::format("[{}]", fmt::join(items, ", "));
   }
   template <class Number>
@@ -46,7 +46,7 @@ struct FieldPrinter {
   std::string operator()(ConfigKey::Workers) const {
     const WorkerRange& range = config.worker_range;
     if (range.is_fixed()) return Printer{}(config.workers);
-    return quoted(fmt::format("{}:{}", range.least, range.most));
+    return in_quotes(fmt::format("{}:{}", range.least, range.most));
   }
   template <class Field>
   std::string operator()(Field field) const {
@@ -149,7 +149,7 @@ struct Setter {
   std::string refused(const std::string& value) const {
     if (!is_utf8(value)) return "expected text in UTF-8";  // TOML has no other, and the run saves what it used
     std::string problem = key.check == nullptr ? "" : key.check(value);
-    return problem.empty() ? problem : problem + ", found " + quoted(value);
+    return problem.empty() ? problem : problem + ", found " + in_quotes(value);
   }
   template <class Value>
   std::string wrong(const Value& value) const {

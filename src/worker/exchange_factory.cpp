@@ -104,7 +104,7 @@ std::unique_ptr<Exchange> make_ps(SessionImpl& session) {
 }
 
 /// The exchange that goes from host to host; null where this rank has no part in it. Collective.
-Result<std::unique_ptr<Exchange>> make_between(SessionImpl& session, [[maybe_unused]] std::uint32_t object) {
+Result<std::unique_ptr<Exchange>> make_between(SessionImpl& session, std::uint32_t object) {
   const std::string_view name = between_hosts(session.exchange_name());
 #ifdef TUTTI_WITH_MPI
   if (name == "mpi") return make_mpi(session);
@@ -113,11 +113,14 @@ Result<std::unique_ptr<Exchange>> make_between(SessionImpl& session, [[maybe_unu
   if (name == "ps") return make_ps(session);
 #ifdef TUTTI_WITH_CUDA
   if (name == "nccl")
-    return make_nccl_exchange(*session.member(), session.identity(), session.clock(), session.deadline());
+    return make_nccl_exchange(*session.member(), {session.identity(), object, outlives_losses(session)},
+                              session.clock());
 #endif
   if (name == "gloo") {
-    return make_gloo_exchange(*session.member(), between_identity(session), object, session.clock(),
-                              session.deadline() - session.clock().now());
+    return make_gloo_exchange(
+        *session.member(),
+        {between_identity(session), object, session.deadline() - session.clock().now(), outlives_losses(session)},
+        session.clock());
   }
   return fail(Errc::kInternal, fmt::format("no exchange is made for \"{}\"", name));
 }

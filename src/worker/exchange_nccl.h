@@ -4,18 +4,24 @@
 // and finish() on the thread that runs hooks and callback; abort() from any.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "common/clock.h"
 #include "common/control/member.h"
-#include "common/result.h"
 #include "worker/exchange.h"
 #include "worker/rendezvous.h"
 
 namespace tutti::worker {
 
-/// Collective: rank 0's NCCL id travels through the run's coordinator. `member` and `clock` outlive the exchange.
-Result<std::unique_ptr<Exchange>> make_nccl_exchange(Member& member, const Identity& identity, const Clock& clock,
-                                                     Deadline deadline);
+struct NcclOptions {
+  Identity identity;
+  std::uint32_t object = 0;      ///< order of construction in the program
+  bool outlives_losses = false;  ///< keeps the inputs until the exchange is over
+};
+
+/// The ranks make a communicator in open(), and another one in go_on(): rank 0's NCCL id travels through the run's
+/// store. `member` and `clock` outlive the exchange.
+std::unique_ptr<Exchange> make_nccl_exchange(Member& member, NcclOptions options, const Clock& clock);
 
 }  // namespace tutti::worker

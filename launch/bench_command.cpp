@@ -40,12 +40,17 @@ RunRequest bench_request(const BenchCommand& command, const std::string& program
   if (command.options.bench == "guards") {
     keys.push_back("replacements=3");
     keys.push_back("replica_check_every=100");
+    keys.push_back("checkpoint_every=50");
     keys.push_back("progress_s=86400");  // no lines of the loop between those of the bench
-    if (overrides_key(command, "checkpoint_dir")) keys.push_back("checkpoint_every=50");
   }
   if (!command.exchange.empty()) keys.push_back("exchange=" + command.exchange);
   if (command.options.transport != "auto") keys.push_back("transport=" + command.options.transport);
   keys.insert(keys.end(), command.overrides.begin(), command.overrides.end());
+  if (command.options.side == "bare") {  // whatever the user has said of the other
+    for (const char* off :
+         {"replacements=0", "replica_check_every=0", "checkpoint_every=0", "checkpoint_dir=", "nan_policy=ignore"})
+      keys.push_back(off);
+  }
   request.program = bench::to_arguments(command.options);
   request.program.insert(request.program.begin(), program);
   return request;

@@ -18,6 +18,7 @@
 #include "launch/doctor.h"
 #include "launch/executable.h"
 #include "launch/explain.h"
+#include "launch/guards_command.h"
 #include "launch/launcher.h"
 #include "launch/run_parent.h"
 #include "launch/run_plan.h"
@@ -123,6 +124,9 @@ int be_parent(const RunConfig& config, const std::function<Result<RunParent::End
 }  // namespace
 
 int execute(const BenchCommand& command, const std::vector<std::string>& line, const Environment& environment) {
+  if (command.options.bench == "guards" && command.options.side.empty()) {
+    return execute_guards(command, [&](const BenchCommand& run) { return execute(run, line, environment); });
+  }
   const auto program = bench_program(environment);
   if (!program) return complain(program.error());
   const RunRequest request = bench_request(command, *program, environment);

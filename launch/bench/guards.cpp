@@ -9,17 +9,23 @@
 #include <cstring>
 #include <numeric>
 
+#include "common/crc32c.h"
 #include "launch/bench/models.h"
+#include "launch/bench/turn_line.h"
 #include "tutti/error.h"
+#include "worker/session_impl.h"
 
 namespace tutti::bench {
 namespace {
 
 constexpr int kInputs = 3;
-constexpr int kTurn = 5;  // steps of one model before the other's
+constexpr int kTurn = 5;  // steps of one run before the other's
 constexpr int kWarmUpTurns = 2;
 constexpr int kDefaultRounds = 200;  // a few checkpoints, and comparisons of the replicas
 constexpr double kLearningRate = 1e-3;
+constexpr auto kPatience = std::chrono::seconds(60);
+
+using Times = std::vector<double>;  // of each step, in microseconds
 
 /// Batches that are there already: what they cost to load is no part of the measurement.
 class PreparedBatches final
@@ -36,66 +42,106 @@ class PreparedBatches final
   std::size_t next_ = 0;
 };
 
+/// One of the two runs.
 class GuardsBench {
  public:
   GuardsBench(Session& session, const Options& options)
       : session_(session),
-        model_(options.model),
+        options_(options),
         turns_(((options.rounds > 0 ? options.rounds : kDefaultRounds) + kTurn - 1) / kTurn),
-        guarded_(options.model, kLearningRate),
-        bare_(options.model, kLearningRate),
-        parallel_(session, *guarded_.model, {&guarded_.optimizer}, DataParallelOptions()),
-        bare_parallel_(session, *bare_.model, {&bare_.optimizer}, DataParallelOptions().nan_policy("ignore")) {
-    for (int i = 0; i < kInputs; ++i) inputs_[i] = make_batch(*bare_.model, session.rank(), i);
+        trainee_(options.model, kLearningRate),
+        parallel_(session, *trainee_.model, {&trainee_.optimizer}, DataParallelOptions()) {
+    for (int i = 0; i < kInputs; ++i) inputs_[i] = make_batch(*trainee_.model, session.rank(), i);
+    if (session.rank() == 0) line_ = session.impl().check(TurnLine::open(options.turns, is_guarded()));
   }
-  Measurement run();
+  std::optional<Measurement> run();
 
  private:
-  using Times = std::vector<double>;  // of each step, in microseconds
-
+  bool is_guarded() const { return options_.side == "guarded"; }
+  Times guarded_steps();
+  Times bare_steps();
   template <class Step>
-  void turn(Times& times, Step step);
-  Times slowest(const Times& own);
-  void expect_same_bits() const;
+  Times take_turns(Step step);
+  Times slowest(Times own);
+  std::uint32_t checksum() const;
+  void tell(const Times& bare);
+  Times hear(std::size_t steps);
   Measurement measurement(const Times& guarded, const Times& bare) const;
 
   Session& session_;
-  const std::string model_;
+  const Options options_;
   const int turns_;
-  Trainee guarded_, bare_;
-  DataParallel parallel_, bare_parallel_;
+  Trainee trainee_;
+  DataParallel parallel_;
   std::array<Batch, kInputs> inputs_;
+  std::optional<TurnLine> line_;  // rank 0's
 };
 
+// The others wait for rank 0 where the first step begins.
 template <class Step>
-void GuardsBench::turn(Times& times, Step step) {
-  for (int i = 0; i < kTurn; ++i) {
-    session_.barrier();
-    const auto begin = std::chrono::steady_clock::now();
-    step();
-    times.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
-  }
-}
-
-std::vector<double> GuardsBench::slowest(const Times& own) {
-  Times slowest = own;
-  for (const std::string& bytes :
-       session_.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double)))) {
-    for (std::size_t i = 0; i < slowest.size(); ++i) {
-      double other = 0;
-      std::memcpy(&other, bytes.data() + i * sizeof other, sizeof other);
-      slowest[i] = std::max(slowest[i], other);
+Times GuardsBench::take_turns(Step step) {
+  Times times;
+  for (int number = 0; number < kWarmUpTurns + turns_; ++number) {
+    const bool has_turn = is_guarded() && number == 0;
+    if (line_ && !has_turn) session_.impl().check(line_->await(kPatience));
+    for (int i = 0; i < kTurn; ++i) {
+      session_.barrier();
+      const auto begin = std::chrono::steady_clock::now();
+      step();
+      times.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
     }
+    session_.barrier();
+    if (line_) session_.impl().check(line_->pass());
   }
-  return slowest;
+  times.erase(times.begin(), times.begin() + kWarmUpTurns * kTurn);
+  return slowest(std::move(times));
 }
 
-void GuardsBench::expect_same_bits() const {
-  const auto guarded = guarded_.model->named_parameters(), bare = bare_.model->named_parameters();
-  for (std::size_t p = 0; p < guarded.size(); ++p) {
-    if (torch::equal(guarded[p].value(), bare[p].value())) continue;
-    throw Error(Errc::kInternal, "\"" + guarded[p].key() + "\" of the guarded model differs from the bare one's");
-  }
+Times GuardsBench::slowest(Times own) {
+  session_.all_reduce(own, Combine::kMax);
+  return own;
+}
+
+Times GuardsBench::guarded_steps() {
+  // One sample a rank and step: the order of so few costs nothing. And one step that is not taken: a loop tells its
+  // last.
+  const auto steps = static_cast<std::size_t>(kTurn * (kWarmUpTurns + turns_));
+  auto batches =
+      parallel_.batches(PreparedBatches(inputs_, (steps + 1) * static_cast<std::size_t>(session_.world_size())),
+                        /*per_rank=*/1, /*epochs=*/1);
+  auto batch = batches.begin();
+  return take_turns([&] {
+    trainee_.step(*batch);
+    ++batch;
+  });
+}
+
+Times GuardsBench::bare_steps() {
+  std::size_t steps = 0;
+  return take_turns([&] { trainee_.step(inputs_[steps++ % kInputs]); });
+}
+
+std::uint32_t GuardsBench::checksum() const {
+  std::uint32_t sum = 0;
+  for (const torch::Tensor& parameter : trainee_.model->parameters())
+    sum = crc32c({static_cast<const std::byte*>(parameter.const_data_ptr()), parameter.nbytes()}, sum);
+  return sum;
+}
+
+void GuardsBench::tell(const Times& bare) {
+  const std::uint32_t sum = checksum();
+  session_.impl().check(line_->tell(std::as_bytes(std::span(&sum, 1))));
+  session_.impl().check(line_->tell(std::as_bytes(std::span(bare))));
+}
+
+Times GuardsBench::hear(std::size_t steps) {
+  std::uint32_t sum = 0;
+  Times bare(steps);
+  session_.impl().check(line_->await(kPatience));  // the end of its last turn
+  session_.impl().check(line_->hear(std::as_writable_bytes(std::span(&sum, 1)), kPatience));
+  session_.impl().check(line_->hear(std::as_writable_bytes(std::span(bare)), kPatience));
+  if (sum != checksum()) throw Error(Errc::kInternal, "the guarded run's parameters differ from the bare one's");
+  return bare;
 }
 
 Measurement GuardsBench::measurement(const Times& guarded, const Times& bare) const {
@@ -110,10 +156,11 @@ Measurement GuardsBench::measurement(const Times& guarded, const Times& bare) co
   Measurement result;
   result.bench = "guards";
   result.exchange = session_.exchange();
+  result.transport = options_.transport;
   result.ranks = session_.world_size();
   result.shards = session_.shards();
-  result.model = model_;
-  for (const torch::Tensor& parameter : guarded_.model->parameters()) result.bytes += parameter.nbytes();
+  result.model = options_.model;
+  for (const torch::Tensor& parameter : trainee_.model->parameters()) result.bytes += parameter.nbytes();
   result.us = summarize(guarded);
   result.more = {{"bare_us", percentile(bare, 50)},
                  {"cost", percentile(costs, 50)},
@@ -122,36 +169,18 @@ Measurement GuardsBench::measurement(const Times& guarded, const Times& bare) co
   return result;
 }
 
-Measurement GuardsBench::run() {
-  const std::size_t steps = static_cast<std::size_t>(kTurn * (kWarmUpTurns + turns_));
-  // One sample a rank and step: the order of so few costs nothing. And one step that is not taken: a loop tells its
-  // last.
-  auto batches =
-      parallel_.batches(PreparedBatches(inputs_, (steps + 1) * static_cast<std::size_t>(session_.world_size())),
-                        /*per_rank=*/1, /*epochs=*/1);
-  auto batch = batches.begin();
-  std::size_t bare_steps = 0;
-  Times guarded, bare;
-  for (int number = 0; number < kWarmUpTurns + turns_; ++number) {
-    turn(guarded, [&] {
-      guarded_.step(*batch);
-      ++batch;
-    });
-    turn(bare, [&] { bare_.step(inputs_[bare_steps++ % kInputs]); });
-  }
-  expect_same_bits();
-  constexpr std::ptrdiff_t kWarmUp = kWarmUpTurns * kTurn;
-  guarded.erase(guarded.begin(), guarded.begin() + kWarmUp);
-  bare.erase(bare.begin(), bare.begin() + kWarmUp);
-  return measurement(slowest(guarded), slowest(bare));
+std::optional<Measurement> GuardsBench::run() {
+  const Times own = is_guarded() ? guarded_steps() : bare_steps();
+  if (!line_) return std::nullopt;
+  if (is_guarded()) return measurement(own, hear(own.size()));
+  tell(own);
+  return std::nullopt;
 }
 
 }  // namespace
 
-Measurement measure_guards(Session& session, const Options& options) {
-  Measurement result = GuardsBench(session, options).run();
-  result.transport = options.transport;
-  return result;
+std::optional<Measurement> measure_guards(Session& session, const Options& options) {
+  return GuardsBench(session, options).run();
 }
 
 }  // namespace tutti::bench

@@ -41,6 +41,9 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--tolerance", options.tolerance, "relative error that a result may have; -1: the exchange's own")
       ->capture_default_str();
+  // What `tutti bench guards` tells its own runs.
+  app.add_option("--side", options.side)->check(CLI::IsMember({"guarded", "bare"}))->group("");
+  app.add_option("--turns", options.turns)->group("");
   app.add_flag("--json", options.json, "one object a line instead of a table");
 }
 
@@ -71,6 +74,8 @@ std::vector<std::string> to_arguments(const Options& options) {
   if (!options.vs.empty()) add("--vs", fmt::format("{}", fmt::join(options.vs, ",")));
   add("--rounds", std::to_string(options.rounds));
   add("--tolerance", fmt::format("{}", options.tolerance));
+  if (!options.side.empty()) add("--side", options.side);
+  if (!options.turns.empty()) add("--turns", options.turns);
   if (options.json) arguments.push_back("--json");
   return arguments;
 }

@@ -23,6 +23,8 @@ struct Options {
   std::string memory = "exchange";   ///< where an all-reduce's tensors lie: "exchange", "anywhere"
   std::vector<std::string> vs;       ///< limits of the machine to measure besides: "memcpy", "tcp"
   int rounds = 0;                    ///< 0: one second's, 20 at least
+  std::string side;                  ///< of guards: "guarded", "bare", where this is one of its two runs
+  std::string turns;                 ///< then the folder through which they take turns
   double tolerance = -1;             ///< relative, of a result; negative: what the exchange promises
   bool json = false;
 

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <string_view>
 
 namespace tutti::bench {
 namespace {
@@ -50,6 +52,21 @@ std::string to_table(const std::vector<Measurement>& measurements) {
         m.exposed_us ? fmt::format("{:.1f}", *m.exposed_us) : "-");
   }
   return text;
+}
+
+std::string guards_head() {
+  return fmt::format("{:<9} {:<9} {:>5} {:>6} {:<6} {:>6} {:>11} {:>11} {:>8} {:>9}\n", "exchange", "transport",
+                     "ranks", "shards", "model", "steps", "guarded us", "bare us", "cost %", "of all %");
+}
+
+std::string guards_line(const Measurement& m) {
+  const auto more = [&m](std::string_view key) {
+    const auto found = std::ranges::find(m.more, key, [](const auto& entry) { return std::string_view(entry.first); });
+    return found == m.more.end() ? std::nan("") : found->second;
+  };
+  return fmt::format("{:<9} {:<9} {:>5} {:>6} {:<6} {:>6.0f} {:>11.1f} {:>11.1f} {:>8.2f} {:>9.2f}\n", m.exchange,
+                     m.transport, m.ranks, m.shards, m.model, more("rounds"), m.us.p50, more("bare_us"),
+                     100 * more("cost"), 100 * more("mean_cost"));
 }
 
 }  // namespace tutti::bench

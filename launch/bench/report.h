@@ -36,5 +36,8 @@ struct Measurement {
 std::string to_json(const Measurement& measurement);
 /// A head and one line for each.
 std::string to_table(const std::vector<Measurement>& measurements);
+/// The same for guards, whose lines come from one run each.
+std::string guards_head();
+std::string guards_line(const Measurement& measurement);
 
 }  // namespace tutti::bench

@@ -1,7 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
+// Marks of the segment: each chunk's stamp, then for each chunk how far each of its parts is, in one word: its first
+// block, the one that comes next, and whether that one's result lies in the scratch.
 #include "ps/chunk_journal.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace tutti::ps {
+
+namespace {
+
+constexpr int kBlockBits = 31;  // a chunk is a frame's payload at most: 2^30 bytes
+constexpr std::uint64_t kBlockMask = (std::uint64_t{1} << kBlockBits) - 1;
+
+constexpr std::uint64_t progress(std::uint32_t first, std::uint32_t next, bool in_scratch) noexcept {
+  return (std::uint64_t{first} << kBlockBits | next) << 1 | (in_scratch ? 1 : 0);
+}
+
+}  // namespace
 
 // A generation is a replaced process, a step an optimizer's step: neither comes near the bound of its bits in a run.
 std::uint64_t stamp_of(std::uint32_t generation, const Round& round) noexcept {
@@ -11,14 +27,37 @@ std::uint64_t stamp_of(std::uint32_t generation, const Round& round) noexcept {
          (generation & kGenerationMask);
 }
 
-std::span<std::byte> ChunkJournal::scratch(int shard) const noexcept {
-  const std::uint64_t offset = layout_.begin + static_cast<std::uint64_t>(shard) * layout_.chunk_bytes;
-  return segment_->data().subspan(offset, layout_.chunk_bytes);
+// The stamp comes last: until then it is that of an exchange for which nobody asks any more.
+void ChunkJournal::begin(std::uint32_t chunk, std::uint64_t stamp) noexcept {
+  for (int part = 0; part < kParts; ++part) segment_->set_done(progress_of(chunk, part), 0);
+  segment_->set_done(chunk, stamp);
 }
 
-ChunkJournal::Found ChunkJournal::look_up(std::uint32_t chunk, std::uint64_t stamp) const noexcept {
-  if (segment_->done(chunk) != stamp) return Found::kInput;
-  return segment_->done(layout_.chunks + chunk) == stamp ? Found::kInBucket : Found::kInScratch;
+std::byte* ChunkJournal::scratch(int shard, int part) const noexcept {
+  const auto before = static_cast<std::uint64_t>(shard * kParts + part);
+  return segment_->data().subspan(layout_.begin + before * kBlockBytes, kBlockBytes).data();
+}
+
+void ChunkJournal::mark_summed(std::uint32_t chunk, int part, std::uint32_t first, std::uint32_t next) noexcept {
+  segment_->set_done(progress_of(chunk, part), progress(first, next, true));
+}
+
+void ChunkJournal::mark_copied(std::uint32_t chunk, int part, std::uint32_t first, std::uint32_t next) noexcept {
+  segment_->set_done(progress_of(chunk, part), progress(first, next, false));
+}
+
+ByteRanges ChunkJournal::recover(int shard, const Chunk& chunk, std::uint64_t stamp, std::byte* place) const {
+  ByteRanges found;
+  if (segment_->done(chunk.index) != stamp) return found;
+  for (int part = 0; part < kParts; ++part) {
+    const std::uint64_t mark = segment_->done(progress_of(chunk.index, part));
+    const std::uint64_t first = (mark >> (kBlockBits + 1)) * kBlockBytes;
+    const std::uint64_t next = std::min(((mark >> 1) & kBlockMask) * kBlockBytes, chunk.bytes);
+    const std::uint64_t in_scratch = (mark & 1) == 0 ? 0 : std::min(kBlockBytes, chunk.bytes - next);
+    if (in_scratch != 0) std::memcpy(place + next, scratch(shard, part), in_scratch);
+    add(found, {first, next + in_scratch});
+  }
+  return found;
 }
 
 }  // namespace tutti::ps

@@ -2,11 +2,9 @@
 #include "ps/chunk_set.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "common/assert.h"
-#include "ps/reduce.h"
 
 namespace tutti::ps {
 
@@ -14,46 +12,6 @@ namespace {
 
 const std::byte* place_of(const Contribution& contribution) {
   return contribution.in_place ? contribution.in_place.get() : contribution.received.get();
-}
-
-void sum(const Chunk& chunk, const std::vector<const std::byte*>& from, const std::vector<std::byte*>& into,
-         const SumTools& tools) {
-  for (const std::byte* place : from) count_pass(tools.meter, BytePass::kSummed, place, chunk.bytes);
-  for (const std::byte* place : into) count_pass(tools.meter, BytePass::kStored, place, chunk.bytes);
-  const auto sum_part = [&](std::size_t offset, std::size_t bytes) {
-    std::vector<const std::byte*> part_from(from);
-    std::vector<std::byte*> part_into(into);
-    for (auto& place : part_from) place += offset;
-    for (auto& place : part_into) place += offset;
-    reduce_to_all(chunk.dtype, chunk.reduction, part_from, part_into, bytes);
-  };
-  if (tools.threads == nullptr) return sum_part(0, chunk.bytes);
-  tools.threads->run(chunk.bytes, sum_part);
-}
-
-void copy(const Chunk& chunk, const std::byte* from, const std::vector<std::byte*>& into, const SumTools& tools) {
-  for (std::byte* place : into) {
-    if (place == from) continue;
-    std::memcpy(place, from, chunk.bytes);
-    count_pass(tools.meter, BytePass::kCopied, from, chunk.bytes);
-    count_pass(tools.meter, BytePass::kStored, place, chunk.bytes);
-  }
-}
-
-/// One contribution is its own sum and its own average.
-void combine(const Chunk& chunk, const std::vector<const std::byte*>& from, const std::vector<std::byte*>& into,
-             const SumTools& tools) {
-  if (from.size() == 1) return copy(chunk, from.front(), into, tools);
-  sum(chunk, from, into, tools);
-}
-
-void write_down(const Chunk& chunk, const std::vector<const std::byte*>& from, const std::vector<std::byte*>& into,
-                const SumTools& tools, SumJournal& journal, std::uint64_t stamp) {
-  std::byte* const scratch = journal.journal->scratch(journal.shard).data();
-  combine(chunk, from, {scratch}, tools);
-  journal.journal->mark_summed(chunk.index, stamp);
-  copy(chunk, scratch, into, tools);
-  journal.journal->mark_copied(chunk.index, stamp);
 }
 
 }  // namespace
@@ -84,8 +42,16 @@ bool ChunkSet::needs_spare() const {
          std::ranges::all_of(contributions_, [](const Contribution& rank) { return rank.received == nullptr; });
 }
 
-// Without a journal inputs are overwritten by the result, block by block: a shard that dies in the middle of a sum
-// leaves buckets that hold some of each.
+std::vector<ChunkSum::Known> ChunkSet::known_parts() {
+  std::vector<ChunkSum::Known> known;
+  for (Contribution& rank : contributions_) {
+    if (!rank.result_ranges.empty()) known.push_back({std::move(rank.result_ranges), place_of(rank)});
+  }
+  return known;
+}
+
+// Without a journal a shard that dies in the middle of a sum leaves buckets that hold some of their input and some of
+// the result, and nobody knows which.
 SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal) {
   TUTTI_ASSERT(complete(), "only a complete set is summed");
   std::vector<const std::byte*> from;
@@ -98,6 +64,7 @@ SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& 
   if (known != contributions_.end()) from = {place_of(*known)};
   if (chunk.reduction == Reduction::kBroadcast) from.resize(1);
 
+  std::vector<ChunkSum::Known> parts = known_parts();
   const bool is_written_down = journal.journal && !into.empty();
   const auto received =
       std::ranges::find_if(contributions_, [](const Contribution& rank) { return rank.received != nullptr; });
@@ -106,10 +73,11 @@ SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& 
   Buffer result = reused == contributions_.end() ? std::move(spare) : std::move(reused->received);
   if (result) into.push_back(result.get());
 
+  const ChunkSum chunk_sum{chunk, std::move(from), std::move(into), std::move(parts)};
   if (is_written_down) {
-    write_down(chunk, from, into, tools, journal, stamp_of(journal.generation, *collecting_));
+    sum(chunk_sum, tools, journal, *collecting_);
   } else {
-    combine(chunk, from, into, tools);
+    sum(chunk_sum, tools);
   }
   contributions_.clear();
   completed_ = std::exchange(collecting_, std::nullopt);

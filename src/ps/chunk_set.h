@@ -10,12 +10,10 @@
 #include <optional>
 #include <vector>
 
-#include "common/copy_meter.h"
 #include "ps/buffer_pool.h"
-#include "ps/chunk_journal.h"
 #include "ps/chunk_plan.h"
+#include "ps/chunk_sum.h"
 #include "ps/messages.h"
-#include "ps/sum_threads.h"
 
 namespace tutti::ps {
 
@@ -32,19 +30,7 @@ struct Contribution {
   Buffer received;
   std::shared_ptr<std::byte> in_place;  ///< the chunk in the rank's bucket
   bool is_result = false;               ///< not the rank's input: the result, from a generation before
-};
-
-/// Where sums into buckets are written down first; null: they are made where they go.
-struct SumJournal {
-  std::optional<ChunkJournal> journal;
-  int shard = 0;
-  std::uint32_t generation = 1;
-};
-
-/// What a sum needs besides its numbers; null: sums on the calling thread, nothing is counted.
-struct SumTools {
-  SumThreads* threads = nullptr;
-  CopyMeter* meter = nullptr;
+  ByteRanges result_ranges = {};        ///< the rank's input, but for these bytes of the result
 };
 
 class ChunkSet {
@@ -56,7 +42,8 @@ class ChunkSet {
   /// Whether reduce() needs a buffer of its own: what is sent to ranks elsewhere lies in a bucket here.
   bool needs_spare() const;
   /// Writes the result to every bucket that lies here, gives the contributions back and waits for the next round. The
-  /// result is the sum (a broadcast: rank 0's bytes), or what a contribution says is the result.
+  /// result is the sum (a broadcast: rank 0's bytes), or, of all bytes or of some, what a contribution says is the
+  /// result.
   /// Returns the memory from which the result is sent to the other ranks: a buffer that was received, or `spare`; null
   /// where every rank's bucket lies here. A bucket would not do, since its rank goes on with it as soon as it has its
   /// result. REQUIRES: complete().
@@ -69,6 +56,8 @@ class ChunkSet {
   bool has_result(int rank) const { return contributions_[static_cast<std::size_t>(rank)].is_result; }
 
  private:
+  std::vector<ChunkSum::Known> known_parts();
+
   std::optional<Round> collecting_;
   std::optional<Round> completed_;  // the latest
   std::vector<Contribution> contributions_;

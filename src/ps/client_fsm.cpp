@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/assert.h"
+#include "common/bounded_archive.h"
 
 namespace tutti::ps {
 
@@ -87,6 +88,16 @@ void ClientFsm::end_round() {
   if (finished()) std::ranges::fill(standing_.chunks, ChunkState::kIdle);
 }
 
+void ClientFsm::found_result(std::uint32_t chunk, const ByteRanges& ranges) {
+  if (ranges.empty()) return;
+  const Chunk& of = plan_.chunks()[chunk];
+  ByteRanges& found = standing_.result_ranges[chunk];
+  for (const ByteRange& range : ranges) add(found, range);
+  const bool is_whole = found.front() == ByteRange{0, of.bytes};
+  if (is_whole) standing_.chunks[chunk] = ChunkState::kResult;
+  if (is_whole || of.reduction == Reduction::kBroadcast) standing_.result_ranges.erase(chunk);
+}
+
 void ClientFsm::queue(std::uint32_t bucket, ClientStep& step) {
   const auto chunks = plan_.of_bucket(bucket);
   left_[bucket] = chunks.size();
@@ -142,6 +153,7 @@ Result<ClientStep> ClientFsm::result(int shard, const FrameHeader& result) {
   if (ways_.keeps_inputs && gets_bytes(shard, awaited))
     std::memcpy(memory_of(awaited), from.aside.get(), awaited.bytes);
   standing_.chunks[result.chunk] = ChunkState::kResult;
+  standing_.result_ranges.erase(result.chunk);
   pushed_[result.chunk] = false;
   --awaited_;
   const int connection = map_.connection_of(awaited);
@@ -196,8 +208,12 @@ ClientPush ClientFsm::make_push(int shard, int connection, const Chunk& chunk) c
   const std::uint64_t bytes = brings_bytes(shard, chunk) ? chunk.bytes : 0;
   FrameHeader push = header(FrameType::kPush, chunk.index);
   push.payload_bytes = bytes;
+  const std::span<const std::byte> payload(memory_of(chunk), bytes);
   if (standing_.chunks[chunk.index] == ChunkState::kResult) push.flags = kHasResult;
-  return {shard, connection, push, {memory_of(chunk), bytes}};
+  const auto known = standing_.result_ranges.find(chunk.index);
+  if (known == standing_.result_ranges.end()) return {shard, connection, push, payload};
+  push.flags = kHasRanges;
+  return {shard, connection, push, payload, encode(ResultRanges{known->second})};
 }
 
 FrameHeader ClientFsm::header(FrameType type, std::uint32_t chunk) const {

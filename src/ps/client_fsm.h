@@ -9,14 +9,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "common/net/frame.h"
 #include "common/result.h"
+#include "ps/byte_ranges.h"
 #include "ps/chunk_plan.h"
 #include "ps/messages.h"
 
@@ -28,6 +31,7 @@ struct ClientPush {
   int connection = 0;  ///< of those to the shard
   FrameHeader header;
   std::span<const std::byte> payload;  ///< in the bucket; it stays unchanged until the result arrives
+  std::string control = {};            ///< of the frame
 };
 
 /// What follows from a start or a result.
@@ -54,8 +58,9 @@ enum class ChunkState : std::uint8_t { kIdle, kInput, kResult };
 /// How far an object is: what the machine of the next generation goes on from.
 struct ClientStanding {
   std::optional<Round> round;
-  std::uint32_t next_bucket = 0;   ///< the lowest that may still start
-  std::vector<ChunkState> chunks;  ///< kIdle: its bucket was not started
+  std::uint32_t next_bucket = 0;                      ///< the lowest that may still start
+  std::vector<ChunkState> chunks;                     ///< kIdle: its bucket was not started
+  std::map<std::uint32_t, ByteRanges> result_ranges;  ///< by chunk, of inputs: bytes that hold the result already
 };
 
 class ClientFsm {
@@ -68,8 +73,9 @@ class ClientFsm {
   const ClientStanding& standing() const noexcept { return standing_; }
   /// Goes on from where the machine of the generation before was, for the same table. REQUIRES: before start().
   void take_over(ClientStanding standing) { standing_ = std::move(standing); }
-  /// The bucket was found to hold the result of a chunk already.
-  void found_result(std::uint32_t chunk) { standing_.chunks[chunk] = ChunkState::kResult; }
+  /// The bucket was found to hold the result of these bytes of an input already. (What only receives a broadcast has
+  /// nothing that could be lost: of such a chunk all or nothing.)
+  void found_result(std::uint32_t chunk, const ByteRanges& ranges);
   /// All that was started is done, and its rank goes on: nobody will ask for it again.
   void end_round();
   /// Pushes all of the round again that was started. REQUIRES: is_open(), after take_over().

@@ -140,13 +140,9 @@ void ClientSession::look_up_results(OpenObject& opened) const {
     const int shard = machine.shard_of(c);
     const bool is_input = machine.standing().chunks[c] == ChunkState::kInput;
     if (!is_input || !before.in_place[static_cast<std::size_t>(shard)]) continue;
-    const ChunkJournal::Found found = before.journal->look_up(c, stamp);
-    if (found == ChunkJournal::Found::kInput) continue;
     const Chunk& chunk = machine.chunk(c);
     std::byte* const place = before.memory[chunk.bucket] + chunk.offset_bytes;
-    if (found == ChunkJournal::Found::kInScratch)
-      std::memcpy(place, before.journal->scratch(shard).data(), chunk.bytes);
-    machine.found_result(c);
+    machine.found_result(c, before.journal->recover(shard, chunk, stamp, place));
   }
 }
 
@@ -259,7 +255,7 @@ void ClientSession::send(const ClientPush& push) {
     const auto self = weak.lock();
     if (ok && self) self->record(EventKind::kChunkSent, header, header.chunk, header.payload_bytes);
   };
-  connection->send(push.header, {}, push.payload, sent);
+  connection->send(push.header, push.control, push.payload, sent);
 }
 
 void ClientSession::ask(std::uint32_t object) {

@@ -43,7 +43,7 @@ Result<HostPlaces> host_places(const Placement& placement, const ObjectTable& ta
   ChunkJournal::Layout journal;
   if (placement.keeps_journal) {
     const ChunkPlan plan(table.buckets, table.chunk_bytes);
-    journal = {layout.data_bytes(), plan.chunks().size(), table.chunk_bytes, table.shards};
+    journal = {layout.data_bytes(), plan.chunks().size(), table.shards};
   }
   const SegmentShape shape{layout.ranks(), 0, journal.blocks(), layout.data_bytes() + journal.data_bytes()};
   auto obtained =

@@ -10,6 +10,7 @@
 // the chunk's number says where the bytes lie. The frame orders them: the rank wrote its input before it gave the push
 // to the system, the shard its result before it gave the result to it, and neither touches the chunk in between. So no
 // mark in the shared memory is needed.
+//   kPush with kHasRanges   control: ResultRanges
 //   kPush with kQuestion, answered by kResult with kQuestion   control: Missing
 // Thread safety: values.
 #pragma once
@@ -22,6 +23,7 @@
 #include "common/dtype.h"
 #include "common/net/frame.h"
 #include "common/result.h"
+#include "ps/byte_ranges.h"
 
 namespace tutti::ps {
 
@@ -30,6 +32,10 @@ inline constexpr std::uint16_t kQuestion = 1;
 /// A flag of kPush: the rank has the chunk's result already, from a generation before, and pushes that. The others get
 /// it instead of a sum; the rank itself is answered without a payload once everybody has pushed.
 inline constexpr std::uint16_t kHasResult = 2;
+/// A flag of kPush: of some of the chunk's bytes the rank has the result already, since a shard was lost in the middle
+/// of the sum; it pushes that of those, and its input of the others. The control part says of which. Never of a
+/// broadcast.
+inline constexpr std::uint16_t kHasRanges = 4;
 
 inline constexpr std::uint32_t kObjectsMax = 1024;
 inline constexpr std::uint64_t kChunksMax = 1u << 20;
@@ -107,6 +113,16 @@ struct Opened {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(number, window_chunks, refused, why, in_place);
+  }
+};
+
+/// With kHasRanges: the bytes that hold the result.
+struct ResultRanges {
+  ByteRanges ranges;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(ranges);
   }
 };
 

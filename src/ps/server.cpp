@@ -17,7 +17,15 @@ namespace {
 constexpr auto kShareTimeout = std::chrono::seconds(2);
 
 bool is_push(const FrameHeader& header) {
-  return header.type == FrameType::kPush && (header.flags == 0 || header.flags == kHasResult);
+  return header.type == FrameType::kPush &&
+         (header.flags == 0 || header.flags == kHasResult || header.flags == kHasRanges);
+}
+
+Result<ByteRanges> result_ranges_of(const FrameHeader& push, std::span<const std::byte> control) {
+  if (push.flags != kHasRanges) return ByteRanges();
+  auto known = decode<ResultRanges>(control);
+  if (!known) return known.error();
+  return std::move(known->ranges);
 }
 }  // namespace
 
@@ -62,7 +70,7 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
   Result<> open(Connection& from, const FrameHeader& header, std::span<const std::byte> control);
   Result<Opened> open(int rank, const FrameHeader& header, const OpenRequest& request);
   bool share(int rank, const OpenRequest& request);
-  Result<> push(Connection& from, const FrameHeader& header, bool has_payload);
+  Result<> push(Connection& from, const FrameHeader& header, std::span<const std::byte> control, bool has_payload);
   Result<> answer(Connection& from, const FrameHeader& question);
   void send(std::vector<ShardSend> results);
   void record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes);
@@ -153,17 +161,19 @@ void Server::Session::start(std::shared_ptr<Connection> connection) {
 }
 
 Result<std::span<std::byte>> Server::Session::payload_place(Connection& from, const FrameHeader& header,
-                                                            std::span<const std::byte>) {
+                                                            std::span<const std::byte> control) {
   if (!is_push(header)) {
     return fail(Errc::kProtocol, "a payload was sent that no shard expects");
   }
-  return machine_.place(from.peer().rank, header, from.peer().connection);
+  auto known = result_ranges_of(header, control);
+  if (!known) return known.error();
+  return machine_.place(from.peer().rank, header, from.peer().connection, std::move(*known));
 }
 
 Result<> Server::Session::on_frame(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
                                    std::span<std::byte> payload) {
   if (header.type == FrameType::kOpen) return open(from, header, control);
-  if (is_push(header)) return push(from, header, !payload.empty());
+  if (is_push(header)) return push(from, header, control, !payload.empty());
   if (header.type == FrameType::kPush && header.flags == kQuestion) return answer(from, header);
   return fail(Errc::kProtocol, "a frame was sent that no shard expects");
 }
@@ -207,12 +217,10 @@ bool Server::Session::share(int rank, const OpenRequest& request) {
   return true;
 }
 
-Result<> Server::Session::push(Connection& from, const FrameHeader& header, bool has_payload) {
+Result<> Server::Session::push(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
+                               bool has_payload) {
   const int rank = from.peer().rank, connection = from.peer().connection;
-  if (!has_payload) {
-    const auto place = machine_.place(rank, header, connection);
-    if (!place) return place.error();
-  }
+  if (!has_payload) TUTTI_TRY(payload_place(from, header, control));
   auto step = machine_.pushed(rank, header, connection);
   if (!step) return step.error();
   if (step->summed) record(EventKind::kChunkSummed, shard_.index, header, step->summed_bytes);

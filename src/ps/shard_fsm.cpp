@@ -28,10 +28,11 @@ void ShardFsm::share(int rank, std::uint32_t object, HostPlaces places) {
   objects_.at(object).share(rank, std::move(places));
 }
 
-Result<std::span<std::byte>> ShardFsm::place(int rank, const FrameHeader& push, int connection) {
+Result<std::span<std::byte>> ShardFsm::place(int rank, const FrameHeader& push, int connection,
+                                             ByteRanges result_ranges) {
   const auto object = opened_object(rank, push);
   if (!object) return object.error();
-  return (*object)->place(rank, connection, push);
+  return (*object)->place(rank, connection, push, std::move(result_ranges));
 }
 
 Result<ShardStep> ShardFsm::pushed(int rank, const FrameHeader& push, int connection) {

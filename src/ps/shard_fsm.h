@@ -41,7 +41,9 @@ class ShardFsm {
   /// From here on the buckets of `rank` are read and written where they lie. REQUIRES: open() succeeded for them.
   void share(int rank, std::uint32_t object, HostPlaces places);
   /// Where the payload of a push goes; before a byte of it was read. kProtocol closes the connection it came on.
-  Result<std::span<std::byte>> place(int rank, const FrameHeader& push, int connection = 0);
+  /// `result_ranges` are those that a push with kHasRanges names.
+  Result<std::span<std::byte>> place(int rank, const FrameHeader& push, int connection = 0,
+                                     ByteRanges result_ranges = {});
   /// The push that was given its place last by `rank` on that connection is whole and its checksum holds.
   Result<ShardStep> pushed(int rank, const FrameHeader& push, int connection = 0);
   /// Who has not pushed the chunk that the question names.

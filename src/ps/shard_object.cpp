@@ -53,11 +53,13 @@ void ShardObject::lost(int rank, int connection) {
   if (connection < table_.connections) lane(rank, connection).receiving.reset();
 }
 
-Result<std::span<std::byte>> ShardObject::place(int rank, int connection, const FrameHeader& push) {
+Result<std::span<std::byte>> ShardObject::place(int rank, int connection, const FrameHeader& push,
+                                                ByteRanges result_ranges) {
   TUTTI_TRY(check_chunk(rank, connection, push));
   Lane& from = lane(rank, connection);
   TUTTI_ASSERT(!from.receiving, "frames of a connection come one after the other");
   TUTTI_TRY(check_length(rank, push));
+  TUTTI_TRY(check_ranges(rank, push, result_ranges));
   TUTTI_TRY(admit(rank, push.chunk, round_of(push)));
   Buffer buffer;
   if (push.payload_bytes > 0) {
@@ -65,7 +67,8 @@ Result<std::span<std::byte>> ShardObject::place(int rank, int connection, const 
     if (!buffer) return refuse_to_grow(rank);
   }
   std::byte* place = buffer.get();
-  from.receiving = Receiving{push.chunk, round_of(push), std::move(buffer), (push.flags & kHasResult) != 0};
+  from.receiving = Receiving{push.chunk, round_of(push), std::move(buffer), (push.flags & kHasResult) != 0,
+                             std::move(result_ranges)};
   return std::span(place, push.payload_bytes);
 }
 
@@ -119,6 +122,17 @@ Result<> ShardObject::check_length(int rank, const FrameHeader& push) const {
   return {};
 }
 
+Result<> ShardObject::check_ranges(int rank, const FrameHeader& push, const ByteRanges& result_ranges) const {
+  const Chunk& chunk = plan_.chunks()[push.chunk];
+  const bool has_some = (push.flags & kHasRanges) != 0;
+  const bool is_right = has_some == !result_ranges.empty() &&
+                        are_within(result_ranges, chunk.bytes, ChunkJournal::kBlockBytes) &&
+                        !(has_some && chunk.reduction == Reduction::kBroadcast);
+  if (is_right) return {};
+  return refuse(rank, fmt::format("pushed chunk {}, of {} bytes, with {} parts that it cannot have results of",
+                                  push.chunk, chunk.bytes, result_ranges.size()));
+}
+
 Result<PushKind> ShardObject::admit(int rank, std::uint32_t chunk, const Round& round) const {
   const ChunkSet& set = sets_[chunk];
   const PushKind kind = set.judge(rank, round);
@@ -134,10 +148,10 @@ Result<PushKind> ShardObject::admit(int rank, std::uint32_t chunk, const Round& 
 }
 
 Contribution ShardObject::contribution(int rank, Receiving push) const {
-  if (!is_in_place(rank)) return {std::move(push.bytes), nullptr, push.is_result};
+  if (!is_in_place(rank)) return {std::move(push.bytes), nullptr, push.is_result, std::move(push.result_ranges)};
   const Chunk& chunk = plan_.chunks()[push.chunk];
   const std::shared_ptr<std::byte>& bucket = member(rank).buckets[chunk.bucket];
-  return {Buffer(), {bucket, bucket.get() + chunk.offset_bytes}, push.is_result};
+  return {Buffer(), {bucket, bucket.get() + chunk.offset_bytes}, push.is_result, std::move(push.result_ranges)};
 }
 
 Result<ShardStep> ShardObject::add(int rank, Receiving push) {

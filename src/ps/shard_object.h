@@ -57,8 +57,9 @@ class ShardObject {
   /// Where the payload of a push from `rank` goes: exactly as many bytes as the table gives that chunk (none from a
   /// rank that only receives a broadcast, or whose buckets lie here). kProtocol: a chunk that is not here, or belongs
   /// to another connection, another length, another round than the one being collected, no credit. A push with
-  /// kHasResult has the chunk's length from every rank whose buckets lie elsewhere.
-  Result<std::span<std::byte>> place(int rank, int connection, const FrameHeader& push);
+  /// kHasResult has the chunk's length from every rank whose buckets lie elsewhere; one with kHasRanges names some
+  /// of its blocks.
+  Result<std::span<std::byte>> place(int rank, int connection, const FrameHeader& push, ByteRanges result_ranges);
   /// The push for which place() was called last on that connection is whole and verified.
   Result<ShardStep> pushed(int rank, int connection);
   /// Nothing more comes on the rank's connection: what was half received is dropped, whole contributions stay.
@@ -76,6 +77,7 @@ class ShardObject {
     Round round;
     Buffer bytes;
     bool is_result;
+    ByteRanges result_ranges;
   };
   struct Kept {
     std::uint32_t chunk;
@@ -101,6 +103,7 @@ class ShardObject {
   Result<PushKind> admit(int rank, std::uint32_t chunk, const Round& round) const;
   Result<> check_chunk(int rank, int connection, const FrameHeader& push) const;
   Result<> check_length(int rank, const FrameHeader& push) const;
+  Result<> check_ranges(int rank, const FrameHeader& push, const ByteRanges& result_ranges) const;
   Failure refuse_to_grow(int rank) const;
   Contribution contribution(int rank, Receiving push) const;
   Result<ShardStep> add(int rank, Receiving push);

@@ -3,26 +3,27 @@
 
 #include <algorithm>
 
+#include "common/assert.h"
+
 namespace tutti::ps {
 
 namespace {
 
 constexpr std::size_t kPartBytesMin = 128 << 10;  // summing it takes several times as long as waking a thread
-constexpr std::size_t kAlignment = 64;
-constexpr unsigned kHelpersMax = 3;  // more than four cores ask for more bytes than memory gives
 
-std::size_t part_bytes(std::size_t bytes, std::size_t parts) {
+std::size_t part_bytes(std::size_t bytes, std::size_t unit, std::size_t parts) {
   const std::size_t even = (bytes + parts - 1) / parts;
-  return (even + kAlignment - 1) / kAlignment * kAlignment;
+  return (even + unit - 1) / unit * unit;
 }
 
 }  // namespace
 
 int SumThreads::helpers_for(unsigned cores) noexcept {
-  return cores < 4 ? 0 : static_cast<int>(std::min(cores / 4 - 1, kHelpersMax));
+  return cores < 4 ? 0 : static_cast<int>(std::min(cores / 4 - 1, static_cast<unsigned>(kHelpersMax)));
 }
 
 SumThreads::SumThreads(int helpers) {
+  TUTTI_ASSERT(helpers <= kHelpersMax, "no more helpers than are of use");
   for (int index = 1; index <= helpers; ++index) {
     helpers_.emplace_back([this, index] { help(static_cast<std::size_t>(index)); });
   }
@@ -37,12 +38,13 @@ SumThreads::~SumThreads() {
   for (std::thread& helper : helpers_) helper.join();
 }
 
-void SumThreads::run(std::size_t bytes, const Work& work) {
+void SumThreads::run(std::size_t bytes, std::size_t unit, const Work& work) {
   if (helpers_.empty() || bytes / (helpers_.size() + 1) < kPartBytesMin) return work(0, bytes);
   {
     const std::lock_guard lock(mutex_);
     work_ = &work;
     bytes_ = bytes;
+    unit_ = unit;
     helping_ = helpers_.size();
     ++number_;
   }
@@ -66,7 +68,7 @@ void SumThreads::help(std::size_t index) {
 }
 
 void SumThreads::do_part(std::size_t index) {
-  const std::size_t step = part_bytes(bytes_, helpers_.size() + 1);
+  const std::size_t step = part_bytes(bytes_, unit_, helpers_.size() + 1);
   const std::size_t offset = std::min(bytes_, index * step);
   if (offset < bytes_) (*work_)(offset, std::min(step, bytes_ - offset));
 }

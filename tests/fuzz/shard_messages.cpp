@@ -28,7 +28,18 @@ void check_missing(std::span<const std::byte> bytes) {
   });
 }
 
-constexpr auto kChecks = std::to_array<MessageCheck>({check_open, check_message<ps::Opened>, check_missing});
+void check_ranges(std::span<const std::byte> bytes) {
+  check_message<ps::ResultRanges>(bytes, [](const ps::ResultRanges& result) {
+    constexpr std::uint64_t kBytes = 1 << 20, kUnit = 64;
+    if (!ps::are_within(result.ranges, kBytes, kUnit)) return;
+    ps::ByteRanges again;
+    for (const ps::ByteRange& range : result.ranges) ps::add(again, range);
+    TUTTI_ASSERT(again == result.ranges, "ranges that are apart stay as they are");
+  });
+}
+
+constexpr auto kChecks =
+    std::to_array<MessageCheck>({check_open, check_message<ps::Opened>, check_missing, check_ranges});
 
 }  // namespace
 }  // namespace tutti::fuzz

@@ -83,14 +83,20 @@ TEST(Bench, TrainsLenet) {
 }
 
 TEST(Bench, GuardsStepAsTheBareLoopDoesToTheBit) {
-  RunTutti place({.arguments = {"help"}});
-  const auto lines = lines_of({"guards", "--model", "lenet", "--ranks", "2", "--rounds", "5", "replica_check_every=4",
-                               "checkpoint_every=6", "checkpoint_dir=" + place.folder() + "/checkpoints"});
+  const auto lines = lines_of({"guards", "--exchange", "ps", "--model", "lenet", "--ranks", "2", "--rounds", "5",
+                               "replica_check_every=4", "checkpoint_every=6"});
   ASSERT_EQ(lines.size(), 1u);
-  expect_measured(lines[0], "shm", 2, 4 * 1199882.0);
+  expect_measured(lines[0], "ps", 2, 4 * 1199882.0);
   EXPECT_EQ(number(lines[0], "rounds"), 5);
   EXPECT_GT(number(lines[0], "bare_us"), 0);
   EXPECT_GT(number(lines[0], "mean_cost"), -1);
+}
+
+TEST(Bench, GuardsEndWithTheCodeOfARunThatFails) {
+  RunTutti run({.arguments = {"bench", "guards", "--exchange", "shm", "--model", "lenet", "no_such_setting=1"},
+                .environment = one_thread()});
+  EXPECT_EQ(run.wait(kPatience), 64) << run.out();
+  EXPECT_NE(run.err().find("no_such_setting"), std::string::npos) << run.err();
 }
 
 TEST(Bench, OneRankWithoutShardsHasNothingToExchange) {

@@ -12,7 +12,10 @@
 #include "launch/bench/report.h"
 #include "launch/bench/rounds.h"
 #include "launch/bench/statistics.h"
+#include "launch/bench/turn_line.h"
 #include "launch/commands.h"
+#include "launch/guards_command.h"
+#include "tests/common/temporary_folder.h"
 #include "tutti/error.h"
 
 namespace tutti {
@@ -208,6 +211,30 @@ TEST(BenchReport, ATableHasAHeadAndOneLineForEach) {
   EXPECT_THAT(table, HasSubstr("mlp"));
 }
 
+TEST(BenchReport, GuardsHaveALineForEachExchangeBelowOneHead) {
+  auto guards = example();
+  guards.more = {{"bare_us", 200}, {"cost", 0.0125}, {"mean_cost", -0.002}, {"rounds", 40}};
+  const std::string line = bench::guards_line(guards);
+  for (const char* field : {" 200.0", " 1.25", " -0.20", " 40 "}) EXPECT_THAT(line, HasSubstr(field));
+  EXPECT_EQ(line.size(), bench::guards_head().size());
+}
+
+TEST(BenchTurns, AreTakenOneAfterTheOther) {
+  const testing::TemporaryFolder folder;
+  ASSERT_TRUE(bench::TurnLine::make(folder.path()));
+  auto one = bench::TurnLine::open(folder.path(), true), other = bench::TurnLine::open(folder.path(), false);
+  ASSERT_TRUE(one && other);
+  ASSERT_TRUE(one->pass());
+  EXPECT_TRUE(other->await(std::chrono::seconds(20)));
+  const auto silent = other->await(std::chrono::seconds(0));
+  ASSERT_FALSE(silent) << "it is not its turn";
+  EXPECT_EQ(silent.error().code, Errc::kTimeout);
+  std::vector<double> told(1000, 1.5), heard(told.size());
+  ASSERT_TRUE(other->tell(std::as_bytes(std::span(told))));
+  ASSERT_TRUE(one->hear(std::as_writable_bytes(std::span(heard)), std::chrono::seconds(20)));
+  EXPECT_EQ(heard, told);
+}
+
 BenchCommand parse(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "bench");
   return std::get<BenchCommand>(launch::parse_command(arguments).value());
@@ -268,13 +295,33 @@ TEST(BenchRequest, PushPullIsTheParameterServersInChunksOfFourMegabytes) {
   EXPECT_THAT(bench_request(parse({"pushpull"}), "p", {}).overrides, Not(Contains(HasSubstr("transport"))));
 }
 
-TEST(BenchRequest, GuardsAreOnWithCheckpointsWhereThereIsAPlaceForThem) {
-  const auto without = bench_request(parse({"guards"}), "p", {}).overrides;
-  for (const char* key : {"replacements=3", "replica_check_every=100"}) EXPECT_THAT(without, Contains(key));
-  EXPECT_THAT(without, Not(Contains(HasSubstr("checkpoint"))));
-  const auto with = bench_request(parse({"guards", "checkpoint_dir=c", "replacements=1"}), "p", {}).overrides;
-  EXPECT_THAT(with, Contains("checkpoint_every=50"));
+TEST(BenchRequest, GuardsAreAllOnInOneRunAndAllOffInTheOther) {
+  const auto pairs = launch::guards_pairs(parse({"guards", "replacements=1"}), "/tmp/x");
+  ASSERT_EQ(pairs.size(), 4u) << "one for each exchange, by sockets, too";
+  const auto& [guarded, bare] = pairs[2];
+  EXPECT_EQ(guarded.exchange, "ps");
+  EXPECT_EQ(guarded.options.transport, "tcp");
+  EXPECT_EQ(guarded.options.turns, bare.options.turns);
+  EXPECT_NE(guarded.options.turns, pairs[1][0].options.turns);
+  EXPECT_EQ(bench::parse_options(bench::to_arguments(guarded.options)).value(), guarded.options);
+
+  const auto with = bench_request(guarded, "p", {}).overrides;
+  for (const char* key : {"replacements=3", "replica_check_every=100", "checkpoint_every=50"})
+    EXPECT_THAT(with, Contains(key));
+  EXPECT_THAT(with, Contains("checkpoint_dir=/tmp/x/2/checkpoints"));
   EXPECT_EQ(with.back(), "replacements=1") << "what the user says comes last, and counts";
+  const auto without = bench_request(bare, "p", {}).overrides;
+  const auto last = std::vector<std::string>(without.end() - 5, without.end());
+  EXPECT_THAT(last, ElementsAre("replacements=0", "replica_check_every=0", "checkpoint_every=0",
+                                "checkpoint_dir=", "nan_policy=ignore"));
+}
+
+TEST(BenchRequest, GuardsOfOneExchangeAreMeasuredWhereItIsNamed) {
+  const auto pairs =
+      launch::guards_pairs(parse({"guards", "--exchange", "ps", "--transport", "tcp", "checkpoint_dir=c"}), "/tmp/x");
+  ASSERT_EQ(pairs.size(), 1u);
+  EXPECT_EQ(pairs[0][0].options.transport, "tcp");
+  EXPECT_EQ(pairs[0][0].overrides.back(), "checkpoint_dir=c");
 }
 
 TEST(BenchRequest, OverMpiTheConfigurationTravelsInVariables) {

@@ -177,7 +177,7 @@ def guards(options):
     for model in ("mlp", "lenet"):
         # Rounds of its own: some checkpoints and comparisons of the replicas have to be among them.
         turns = Turns(options.turns, {"tutti": lambda model=model: tools.tutti(
-            ["guards", "--model", model, "--exchange", options.exchange, "checkpoint_dir=checkpoints"], 2, tools.KEEP_MEMORY)})
+            ["guards", "--model", model, "--exchange", options.exchange], 2, tools.KEEP_MEMORY)})
         figures += turns.medians("guards")
         for key, words in (("cost", "a step"), ("mean_cost", "all steps, with checkpoints and comparisons of replicas")):
             rows.append(turns.row(f"{model}, 2 ranks, all guards on: {words}", "a bare loop", 1.01, False, [("tutti", key, {})],

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/bounded_archive.h"
+
 namespace tutti::ps {
 namespace {
 
@@ -295,6 +297,41 @@ TEST_F(ClientThatOutlivesLosses, PushesInputsAndResultsAgainInTheNextGeneration)
     EXPECT_EQ(next.finished(), --left == 0);
   }
   EXPECT_TRUE(next.start({3, 0}, 2)) << "the round goes on where it was";
+}
+
+TEST_F(ClientThatOutlivesLosses, SaysWhatOfAChunkIsTheResultAlready) {
+  open(8);
+  ASSERT_TRUE(machine_.start({3, 0}, 0));
+  ASSERT_TRUE(machine_.start({3, 0}, 1));
+  ASSERT_TRUE(machine_.start({3, 0}, 2));
+  const std::uint32_t of_broadcast = static_cast<std::uint32_t>(machine_.chunk_count()) - 1;
+  ClientFsm next = next_machine();
+  next.take_over(machine_.standing());
+  next.found_result(0, {});
+  next.found_result(1, {{0, 16}});
+  next.found_result(2, {{0, 32}});
+  next.found_result(of_broadcast, {{0, 2}});
+  ClientFsm last = next_machine();  // it, too, did not come far
+  last.take_over(next.standing());
+  last.found_result(1, {{48, 64}});
+  last.found_result(2, {{32, 64}});
+  for (int shard = 0; shard < 2; ++shard) ASSERT_TRUE(last.opened(shard, {0, 8, 0, {}}));
+  std::size_t seen = 0;
+  for (const ClientPush& push : last.go_on().pushes) {
+    const std::uint32_t chunk = push.header.chunk;
+    EXPECT_EQ(push.header.flags, chunk == 1 ? kHasRanges : chunk == 2 ? kHasResult : 0) << chunk;
+    EXPECT_EQ(push.control.empty(), chunk != 1);
+    EXPECT_EQ(push.payload.size(), chunk == of_broadcast ? 0u : 64u);
+    if (chunk != 1) continue;
+    const auto told = decode<ResultRanges>(std::as_bytes(std::span(push.control)));
+    ASSERT_TRUE(told);
+    EXPECT_EQ(told->ranges, (ByteRanges{{0, 16}, {48, 64}}));
+    EXPECT_TRUE(last.place(push.shard, result_of(push))) << "it gets all of the result";
+    ASSERT_TRUE(last.result(push.shard, result_of(push)));
+    ++seen;
+  }
+  EXPECT_EQ(seen, 1u);
+  EXPECT_TRUE(last.standing().result_ranges.empty());
 }
 
 TEST_F(ClientThatOutlivesLosses, PushesAgainWhatWasNotAnsweredOnAConnection) {

@@ -3,6 +3,7 @@
 // generation, and every rank has the bits of the undisturbed sum.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <future>
 #include <optional>
@@ -172,6 +173,49 @@ TEST_P(Generations, AnotherLossComesBeforeTheFirstIsMended) {
   reconnect(3);
   finish(1);
   step(2);
+}
+
+// What the lost shard had summed is told by marks of their own, which no sum could make: each rank's bucket holds its
+// number there, and the scratch another.
+TEST_P(Generations, AShardIsReplacedThatHadSummedPartOfAChunk) {
+  if (!GetParam().shares_memory) GTEST_SKIP() << "no shard sums in a bucket";
+  constexpr std::size_t kBlock = ChunkJournal::kBlockBytes / sizeof(float);
+  open_all();
+  step(1);
+  for (int rank = 0; rank < kRanks; ++rank) fill(rank, 2);
+  cluster_.stop(0);
+  cluster_.stop(1);
+  for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(at(rank)->start(2));
+  const ObjectTable table{0, 0, kRanks, 2, 4096, kBuckets, GetParam().connections};
+  auto places = host_places(cluster_.placement(0), table, cluster_.clock(), in_seconds(20));
+  ASSERT_TRUE(places && places->journal);
+  ChunkJournal& journal = *places->journal;
+  const std::uint64_t stamp = stamp_of(1, {2, 0});
+  const ShardMap map(ChunkPlan(table.buckets, table.chunk_bytes), 2);
+  const int shard = map.shard_of(ChunkPlan(table.buckets, table.chunk_bytes).chunks()[1]);
+  journal.begin(0, stamp);  // the first chunk: its first block is copied
+  journal.mark_copied(0, 0, 0, 1);
+  journal.begin(1, stamp);  // the next one: its second block lies in a scratch, and in some bucket in part
+  std::fill_n(reinterpret_cast<float*>(journal.scratch(shard, 2)), kBlock, 500.0f);
+  journal.mark_summed(1, 2, 1, 1);
+  for (int rank = 0; rank < kRanks; ++rank)
+    std::fill_n(floats(*at(rank), 0).begin(), kBlock, 100.0f + static_cast<float>(rank));
+  floats(*at(1), 0)[3 * kBlock] = 0;
+
+  supersede();
+  for (int number = 0; number < 2; ++number) cluster_.start(number, 2);
+  reconnect(2);
+  for (int rank = 0; rank < kRanks; ++rank) {
+    ASSERT_TRUE(at(rank)->client().finish(0, in_seconds(20)));
+    const auto bucket = floats(*at(rank), 0);
+    for (std::size_t i = 0; i < bucket.size(); ++i) {
+      float expected = (input(0, 2, i) + input(1, 2, i) + input(2, 2, i)) / 3.0f;
+      if (i < kBlock) expected = 100;
+      if (i >= 3 * kBlock && i < 4 * kBlock) expected = 500;
+      ASSERT_EQ(bucket[i], expected) << "rank " << rank << ", element " << i;
+    }
+  }
+  step(3);
 }
 
 TEST_P(Generations, AStaleRankIsRefused) {

@@ -106,6 +106,23 @@ TEST_F(Shard, SendsTheSumToEveryRankOnceTheSetIsComplete) {
   }
 }
 
+TEST_F(Shard, RefusesPartsOfAResultThatNoChunkCanHave) {
+  FrameHeader header = push_of(0, 0);
+  const auto refusal_of = [&](const ByteRanges& ranges) {
+    const auto place = machine_.place(0, header, 0, ranges);
+    return place ? std::string() : place.error().text();
+  };
+  const auto is_refused = HasSubstr("cannot have results of");
+  EXPECT_THAT(refusal_of({{0, 64}}), is_refused) << "without the flag";
+  header.flags = kHasRanges;
+  EXPECT_THAT(refusal_of({}), is_refused);
+  EXPECT_THAT(refusal_of({{0, 65}}), is_refused);
+  EXPECT_THAT(refusal_of({{0, 8}}), is_refused) << "in the middle of a block";
+  header.chunk = kBroadcastChunk;
+  header.payload_bytes = 10;
+  EXPECT_THAT(refusal_of({{0, 10}}), is_refused) << "a broadcast has no inputs that could be lost";
+}
+
 TEST_F(Shard, ReleasesTheContributionsAndKeepsOneResult) {
   for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(push(rank, 0));
   EXPECT_EQ(buffers(), 1u);
@@ -498,11 +515,14 @@ TEST_F(SharingShard, SaysAgainThatItWroteIntoABucketAndLeavesItAlone) {
 }
 
 TEST_F(SharingShard, WritesDownWhatItHasDoneInTheBuckets) {
-  const ChunkJournal::Layout layout{0, 5, kChunkBytes, 1};
+  const ChunkJournal::Layout layout{0, 5, 1};
   const auto segment =
       std::make_shared<Segment>(Segment::create({1, 0, layout.blocks(), layout.data_bytes()}, 1).value());
   ChunkJournal journal(segment, layout);
-  const std::uint64_t stamp = stamp_of(kGeneration, {1, 0});
+  const ChunkPlan plan(table_of().buckets, kChunkBytes);
+  const auto recovered = [&](std::uint32_t chunk, std::uint32_t generation) {
+    return journal.recover(0, plan.chunks()[chunk], stamp_of(generation, {1, 0}), nullptr);
+  };
   for (int rank = 0; rank < kRanks; ++rank) {
     share(rank);
     const auto of = [](auto& memory) {
@@ -512,19 +532,17 @@ TEST_F(SharingShard, WritesDownWhatItHasDoneInTheBuckets) {
     machine_.share(rank, 0, {{of(buckets_[index]), of(texts_[index])}, journal});
   }
   for (int rank = 0; rank < kRanks; ++rank) {
-    EXPECT_EQ(journal.look_up(2, stamp), ChunkJournal::Found::kInput);
+    EXPECT_TRUE(recovered(2, kGeneration).empty());
     ASSERT_TRUE(push_in_place(rank, 2));
   }
-  EXPECT_EQ(journal.look_up(2, stamp), ChunkJournal::Found::kInBucket);
-  EXPECT_EQ(journal.look_up(2, stamp_of(kGeneration + 1, {1, 0})), ChunkJournal::Found::kInput);
-  EXPECT_EQ(journal.look_up(1, stamp), ChunkJournal::Found::kInput);
+  EXPECT_EQ(recovered(2, kGeneration), (ByteRanges{{0, kChunkBytes}}));
+  EXPECT_TRUE(recovered(2, kGeneration + 1).empty());
+  EXPECT_TRUE(recovered(1, kGeneration).empty());
   EXPECT_EQ(at(0, 32), 7.0f);
   EXPECT_EQ(at(2, 47), 7.0f);
   float in_scratch = 0;
-  std::memcpy(&in_scratch, journal.scratch(0).data(), sizeof in_scratch);
+  std::memcpy(&in_scratch, journal.scratch(0, 0), sizeof in_scratch);
   EXPECT_EQ(in_scratch, 7.0f);
-  journal.mark_summed(3, stamp);
-  EXPECT_EQ(journal.look_up(3, stamp), ChunkJournal::Found::kInScratch);
 }
 
 TEST_F(SharingShard, HoldsABucketUntilWhatWasPushedFromItIsSummed) {

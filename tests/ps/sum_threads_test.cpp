@@ -17,10 +17,10 @@ struct Part {
 };
 
 /// The parts of one run, in order.
-std::vector<Part> parts_of(SumThreads& threads, std::size_t bytes) {
+std::vector<Part> parts_of(SumThreads& threads, std::size_t bytes, std::size_t unit = 64) {
   std::mutex mutex;
   std::set<Part> parts;
-  threads.run(bytes, [&](std::size_t offset, std::size_t size) {
+  threads.run(bytes, unit, [&](std::size_t offset, std::size_t size) {
     const std::lock_guard lock(mutex);
     parts.insert({offset, size});
   });
@@ -43,6 +43,12 @@ TEST(SumThreads, CutARangeIntoEvenPartsWithoutGaps) {
   }
 }
 
+TEST(SumThreads, CutBetweenUnits) {
+  SumThreads threads(2);
+  const auto parts = parts_of(threads, (1u << 20) + 12, 100'000);
+  EXPECT_EQ(parts, (std::vector<Part>{{0, 400'000}, {400'000, 400'000}, {800'000, 248'588}}));
+}
+
 TEST(SumThreads, LeaveShortWorkToTheCaller) {
   SumThreads threads(2), none(0);
   EXPECT_EQ(parts_of(threads, 1000), (std::vector<Part>{{0, 1000}}));
@@ -53,7 +59,7 @@ TEST(SumThreads, AreDoneWhenRunReturns) {
   SumThreads threads(3);
   std::vector<std::uint8_t> bytes(4 << 20);
   for (int round = 1; round <= 50; ++round) {
-    threads.run(bytes.size(), [&](std::size_t offset, std::size_t size) {
+    threads.run(bytes.size(), 64, [&](std::size_t offset, std::size_t size) {
       for (std::size_t i = offset; i < offset + size; i += 4096) ++bytes[i];
     });
     for (std::size_t i = 0; i < bytes.size(); i += 4096) ASSERT_EQ(bytes[i], round);

@@ -11,8 +11,10 @@ std::string shard_key(int shard) {
   return fmt::format("shard/{}", shard);
 }
 
-ShardProcess::ShardProcess(World& world, Id id, int host, MemberId member, const Job& job, std::uint32_t generation)
-    : Process(world, id, host, member, job), membership_(*this, *this, generation) {
+ShardProcess::ShardProcess(World& world, Id id, int host, const Job& job, const ChildPlan& plan)
+    : Process(world, id, host, plan.member, job),
+      membership_(*this, *this, plan.generation),
+      signs_(*this, plan.status) {
   const auto connections = static_cast<std::size_t>(world.settings().table.connections);
   ranks_.resize(static_cast<std::size_t>(world.settings().workers), std::vector<std::shared_ptr<Link>>(connections));
 }
@@ -22,6 +24,7 @@ void ShardProcess::start() {
 }
 
 void ShardProcess::on_joined() {
+  signs_.begin();
   const Settings& settings = world().settings();
   machine_.emplace(ps::ShardOptions{member().rank, settings.shards, settings.workers, membership_.generation(),
                                     settings.window_chunks});

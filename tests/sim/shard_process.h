@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "ps/shard_fsm.h"
+#include "tests/sim/child_plan.h"
 #include "tests/sim/membership.h"
+#include "tests/sim/vital_signs.h"
 
 namespace tutti::sim {
 
@@ -15,7 +17,7 @@ std::string shard_key(int shard);
 
 class ShardProcess final : public Process, public Membership::Owner, public LinkSink {
  public:
-  ShardProcess(World& world, Id id, int host, MemberId member, const Job& job, std::uint32_t generation);
+  ShardProcess(World& world, Id id, int host, const Job& job, const ChildPlan& plan);
   void start() override;
 
   void on_joined() override;
@@ -38,6 +40,7 @@ class ShardProcess final : public Process, public Membership::Owner, public Link
   void send(const ps::ShardSend& result);
 
   Membership membership_;
+  VitalSigns signs_;
   std::optional<ps::ShardFsm> machine_;
   Port port_ = 0;
   bool is_published_ = false;

@@ -8,24 +8,24 @@
 namespace tutti::sim {
 namespace {
 
-// Every so many steps the ranks compare their parameters, in a gather of the coordinator's.
-constexpr std::uint64_t kCompareEvery = 4;
+constexpr Duration kLeaseLook = std::chrono::milliseconds(50);
 
 }  // namespace
 
-WorkerProcess::WorkerProcess(World& world, Id id, int host, MemberId member, const Job& job, std::uint32_t generation,
-                             bool newcomer)
-    : Process(world, id, host, member, job),
-      membership_(*this, *this, generation),
+WorkerProcess::WorkerProcess(World& world, Id id, int host, const Job& job, const ChildPlan& plan)
+    : Process(world, id, host, plan.member, job),
+      membership_(*this, *this, plan.generation),
+      signs_(*this, plan.status),
       files_(world.disk(),
              [this](testing::Operation, const std::string& path) { return this->world().file(*this, path); }),
-      is_newcomer_(newcomer) {}
+      is_newcomer_(plan.newcomer) {}
 
 void WorkerProcess::start() {
   membership_.join(world().settings().workers);
 }
 
 void WorkerProcess::on_joined() {
+  signs_.begin();
   is_newcomer_ ? meet() : load();
 }
 
@@ -61,7 +61,7 @@ void WorkerProcess::locate(int shard, std::function<void(Port)> found) {
   StoreRequest message;
   message.verb = StoreVerb::kGet;
   message.keys = {shard_key(shard)};
-  membership_.request(FrameType::kStoreRequest, std::move(message), kTimeout,
+  membership_.request(FrameType::kStoreRequest, std::move(message), kWait,
                       [this, found = std::move(found)](const Result<Reply>& reply) {
                         if (!reply) return give_up(reply.error());
                         found(std::stoi(reply->values.at(0)));
@@ -73,7 +73,7 @@ void WorkerProcess::connect_to_shards(std::optional<ps::ClientStanding> standing
   if (!goes_on_) compute_gradient(world().settings().table, parameters_, step_, member().rank, buckets_);
   exchange_ = std::make_unique<ExchangeClient>(*this, *this, membership_.generation(), buckets_, std::move(standing));
   exchange_->connect();
-  after(2 * kTimeout, [this, attempt = attempt_] {
+  after(kWait, [this, attempt = attempt_] {
     if (attempt == attempt_) give_up(fail(Errc::kTimeout, "not all shards could be reached"));
   });
 }
@@ -88,16 +88,34 @@ void WorkerProcess::on_exchange_open() {
 void WorkerProcess::begin_step() {
   ++attempt_;
   if (step_ >= world().total_steps()) return leave();
+  if (!signs_.has_lease()) world().count_lease();
+  await_lease(now() + kWait);
+}
+
+// As worker/session_impl.cpp does at the begin of an iteration.
+void WorkerProcess::await_lease(TimePoint give_up_at) {
+  if (signs_.has_lease()) return make_step();
+  if (now() > give_up_at) return give_up(fail(Errc::kUnavailable, "no lease: the coordinator is silent"));
+  after(kLeaseLook, [this, give_up_at, attempt = attempt_] {
+    if (attempt == attempt_) await_lease(give_up_at);
+  });
+}
+
+void WorkerProcess::make_step() {
+  world().checks().begins_step(*this);
+  signs_.begin_step(step_ + 1);
   membership_.progress(step_ + 1);
-  step_ % kCompareEvery == 0 ? compare_replicas() : exchange();
+  step_ % world().settings().compare_every == 0 ? compare_replicas() : exchange();
 }
 
 void WorkerProcess::compare_replicas() {
   std::uint32_t crc = 0;
   for (const Bytes& bucket : parameters_) crc = crc32c(bucket, crc);
-  membership_.gather({GatherKey::Kind::kCollective, step_ + 1, 0}, std::to_string(crc), kTimeout,
+  signs_.ask();
+  membership_.gather({GatherKey::Kind::kCollective, step_ + 1, 0}, std::to_string(crc), kWait,
                      [this, crc](const Result<Reply>& all) {
                        if (!all) return give_up(all.error());
+                       signs_.answered();
                        for (const std::string& other : all->values)
                          check(other == std::to_string(crc), "replicas differ before step {}", step_ + 1);
                        exchange();
@@ -112,26 +130,29 @@ void WorkerProcess::exchange() {
 }
 
 void WorkerProcess::await_exchange() {
-  after(kTimeout, [this, attempt = attempt_] {
+  signs_.begin_wait();
+  after(kWait, [this, attempt = attempt_] {
     if (attempt == attempt_) give_up(fail(Errc::kTimeout, "the parameter server did not answer in time"));
   });
 }
 
 void WorkerProcess::on_exchange_finished() {
   if (is_dead()) return;
+  signs_.end_wait();
   update(world().settings().table, buckets_, parameters_);
   world().checks().makes_step(*this, step_, buckets_, parameters_);
   ++step_;
   ++attempt_;
   is_settled_ = true;
   if (member().rank == 0 && step_ % world().settings().checkpoint_every == 0) save();
-  after(world().draw().seconds(0.001, 0.02), [this, attempt = attempt_] {
+  after(world().draw().seconds(0.001, 0.02) + slowness(), [this, attempt = attempt_] {
     if (attempt == attempt_) begin_step();
   });
 }
 
 void WorkerProcess::leave() {
-  membership_.request(FrameType::kLeave, Leave(), 2 * kTimeout, [this](const Result<Reply>& goodbye) {
+  signs_.leave();
+  membership_.request(FrameType::kLeave, Leave(), kWait, [this](const Result<Reply>& goodbye) {
     if (!goodbye) return give_up(goodbye.error());
     has_left_ = true;
     end(0);

@@ -9,9 +9,11 @@
 #include <optional>
 #include <set>
 
+#include "tests/sim/child_plan.h"
 #include "tests/sim/exchange_client.h"
 #include "tests/sim/membership.h"
 #include "tests/sim/state_transfer.h"
+#include "tests/sim/vital_signs.h"
 #include "tests/support/memory_file_system.h"
 
 namespace tutti::sim {
@@ -29,8 +31,7 @@ struct MeetingRank {
 
 class WorkerProcess final : public Process, public Membership::Owner, public ExchangeClient::Owner {
  public:
-  WorkerProcess(World& world, Id id, int host, MemberId member, const Job& job, std::uint32_t generation,
-                bool newcomer);
+  WorkerProcess(World& world, Id id, int host, const Job& job, const ChildPlan& plan);
   void start() override;
 
   void on_joined() override;
@@ -48,6 +49,8 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   void connect_to_shards(std::optional<ps::ClientStanding> standing);
   void await_exchange();
   void begin_step();
+  void await_lease(TimePoint give_up);
+  void make_step();
   void compare_replicas();
   void exchange();
   void leave();
@@ -66,6 +69,7 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   void ask_to_begin_again(const std::string& why);
 
   Membership membership_;
+  VitalSigns signs_;
   testing::HookedFileSystem files_;
   bool is_newcomer_;
   bool is_settled_ = false;  // has made a step, or taken the state of one that has

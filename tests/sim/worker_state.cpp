@@ -38,9 +38,11 @@ void WorkerProcess::load() {
 }
 
 void WorkerProcess::agree_on_checkpoint() {
-  membership_.gather({GatherKey::Kind::kCollective, 0, 0}, std::to_string(step_), kTimeout,
+  signs_.ask();
+  membership_.gather({GatherKey::Kind::kCollective, 0, 0}, std::to_string(step_), kWait,
                      [this](const Result<Reply>& all) {
                        if (!all) return give_up(all.error());
+                       signs_.answered();
                        for (const std::string& other : all->values) {
                          if (other != std::to_string(step_))
                            return give_up(fail(Errc::kMismatch, "ranks found different checkpoints"));

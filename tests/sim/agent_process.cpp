@@ -15,10 +15,17 @@ namespace {
 constexpr Duration kHeartbeat = kTimeout / kHeartbeatsInTimeout;
 constexpr int kLostTimeouts = 10;  // as in launch/agent.cpp: without an answer, the coordinator is lost
 
+std::shared_ptr<HostMemory> memory_for(const World& world, int host, const Job& job) {
+  if (!world.settings().shares_memory) return nullptr;
+  return std::make_shared<HostMemory>(fmt::format("run {}, host {}", job.run, host));
+}
+
 }  // namespace
 
 AgentProcess::AgentProcess(World& world, Id id, int host, const Job& job)
-    : Process(world, id, host, {Role::kAgent, host}, job), membership_(*this, *this, 1) {}
+    : Process(world, id, host, {Role::kAgent, host}, job),
+      membership_(*this, *this, 1),
+      memory_(memory_for(world, host, job)) {}
 
 void AgentProcess::on_joined() {
   const Settings& settings = world().settings();
@@ -35,7 +42,7 @@ void AgentProcess::start_child(const MemberId& member, std::uint32_t generation,
   check(!children_.contains(member), "agent {} starts {}, whose process still lives", host(), describe(member));
   const auto status = std::make_shared<StatusPage>(StatusPage::create().value());
   if (lease_end_) status->set_lease(*lease_end_);
-  const ChildPlan plan{member, generation, newcomer, status};
+  const ChildPlan plan{member, generation, newcomer, status, memory_};
   const auto spawn = [&](auto make) { return world().spawn(make, id()); };
   const Id process =
       member.role == Role::kServer

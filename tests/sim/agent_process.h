@@ -37,6 +37,7 @@ class AgentProcess final : public Process, public Membership::Owner {
   void end(bool was_told);
 
   Membership membership_;
+  const std::shared_ptr<HostMemory> memory_;
   std::map<MemberId, Child> children_;
   std::optional<TimePoint> lease_end_;
   bool is_ending_ = false;

@@ -7,6 +7,7 @@
 
 #include "common/bootstrap.h"
 #include "common/control/cause.h"
+#include "tests/sim/host_memory.h"
 
 namespace tutti::sim {
 
@@ -15,6 +16,7 @@ struct ChildPlan {
   std::uint32_t generation = 1;
   bool newcomer = false;               ///< the others go on
   std::shared_ptr<StatusPage> status;  ///< the agent looks at it, too
+  std::shared_ptr<HostMemory> memory;  ///< of its host; null: nothing is shared
 };
 
 }  // namespace tutti::sim

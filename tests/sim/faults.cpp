@@ -24,7 +24,7 @@ constexpr std::pair<Fault, int> kWeights[] = {
     {Fault::kKillWorker, 5},       {Fault::kKillShard, 3},     {Fault::kKillAgent, 1}, {Fault::kCrashAtAction, 6},
     {Fault::kPowerCut, 1},         {Fault::kDamage, 1},        {Fault::kStop, 3},      {Fault::kPartition, 2},
     {Fault::kPartitionOneWay, 2},  {Fault::kClog, 3},          {Fault::kCut, 3},       {Fault::kFlip, 3},
-    {Fault::kControlPartition, 2}, {Fault::kDataPartition, 2}, {Fault::kSlow, 1},
+    {Fault::kControlPartition, 4}, {Fault::kDataPartition, 2}, {Fault::kSlow, 1},
 };
 
 bool is_calm(Fault fault) {
@@ -46,12 +46,28 @@ Fault drawn_fault(Draw& draw) {
 }  // namespace
 
 std::string_view name_of(Fault fault) {
-  constexpr std::string_view kNames[kFaults] = {
-      "a worker was killed",  "a shard was killed",        "an agent was killed",    "a process died of an action",
-      "the power was cut",    "a checkpoint was damaged",  "a process was stopped",  "a partition",
-      "a partition one way",  "control was partitioned",   "data was partitioned",   "a clogged path",
-      "a connection was cut", "a bit was flipped",         "a worker was slow",      "a push was sent again",
-      "a disk failed",        "a step waited for a lease", "a worker was named slow"};
+  constexpr std::string_view kNames[kFaults] = {"a worker was killed",
+                                                "a shard was killed",
+                                                "an agent was killed",
+                                                "a process died of an action",
+                                                "the power was cut",
+                                                "a checkpoint was damaged",
+                                                "a process was stopped",
+                                                "a partition",
+                                                "a partition one way",
+                                                "control was partitioned",
+                                                "data was partitioned",
+                                                "a clogged path",
+                                                "a connection was cut",
+                                                "a bit was flipped",
+                                                "a worker was slow",
+                                                "a push was sent again",
+                                                "a disk failed",
+                                                "a step waited for a lease",
+                                                "a shard died in a sum",
+                                                "a result was found aside",
+                                                "a result was found in place",
+                                                "a worker was named slow"};
   return kNames[static_cast<std::size_t>(fault)];
 }
 
@@ -131,6 +147,9 @@ bool Faults::inject(Fault fault) {
     case Fault::kRepeat:
     case Fault::kFileFailed:
     case Fault::kNoLease:
+    case Fault::kDiedInSum:
+    case Fault::kFoundAside:
+    case Fault::kFoundInPlace:
     case Fault::kNamedSlow:
       break;
   }

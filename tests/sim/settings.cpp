@@ -46,6 +46,7 @@ Settings Settings::drawn(Draw& draw) {
     settings.loss = settings.repeats = settings.file_faults = 0;
   }
   settings.faults = draw.between(3, 9);
+  settings.shares_memory = draw.chance(0.5);
   settings.fault_gap_max = draw.seconds(0.5, 8);
   return settings;
 }

@@ -32,7 +32,10 @@ struct Settings {
   Duration fault_gap_max{};  ///< between them
 
   static Settings drawn(Draw& draw);
+  bool shares_memory = false;  ///< a shard sums in the buckets of its host's ranks
   int host_of_worker(int rank) const { return rank % hosts; }
+  int local_rank(int rank) const { return rank / hosts; }
+  int local_size(int rank) const { return (workers - host_of_worker(rank) + hosts - 1) / hosts; }
   int host_of_shard(int shard) const { return (hosts - 1 - shard % hosts); }
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/worker_process.h"
 
+#include <cstring>
+
 #include "common/crc32c.h"
 #include "tests/sim/shard_process.h"
 #include "tests/sim/world.h"
@@ -18,7 +20,8 @@ WorkerProcess::WorkerProcess(World& world, Id id, int host, const Job& job, cons
       signs_(*this, plan.status),
       files_(world.disk(),
              [this](testing::Operation, const std::string& path) { return this->world().file(*this, path); }),
-      is_newcomer_(plan.newcomer) {}
+      is_newcomer_(plan.newcomer),
+      memory_(plan.memory) {}
 
 void WorkerProcess::start() {
   membership_.join(world().settings().workers);
@@ -68,10 +71,26 @@ void WorkerProcess::locate(int shard, std::function<void(Port)> found) {
                       });
 }
 
-void WorkerProcess::connect_to_shards(std::optional<ps::ClientStanding> standing) {
+ExchangeMemory WorkerProcess::exchange_memory() {
+  const Settings& settings = world().settings();
+  if (buckets_.empty()) buckets_ = initial_parameters(settings.table);
+  ExchangeMemory memory;
+  if (memory_) {
+    const int rank = member().rank;
+    memory.placement = {memory_->keeper(), settings.local_rank(rank), settings.local_size(rank), true};
+    auto placed = memory_->places(memory.placement, settings.table);
+    places_ = std::move(placed.buckets);
+    memory.journal = std::move(placed.journal);
+  }
+  for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket)
+    memory.buckets.push_back(memory_ ? places_[bucket].get() : buckets_[bucket].data());
+  return memory;
+}
+
+void WorkerProcess::connect_to_shards(std::optional<ExchangeStanding> standing) {
   goes_on_ = standing.has_value();
-  if (!goes_on_) compute_gradient(world().settings().table, parameters_, step_, member().rank, buckets_);
-  exchange_ = std::make_unique<ExchangeClient>(*this, *this, membership_.generation(), buckets_, std::move(standing));
+  exchange_ =
+      std::make_unique<ExchangeClient>(*this, *this, membership_.generation(), exchange_memory(), std::move(standing));
   exchange_->connect();
   after(kWait, [this, attempt = attempt_] {
     if (attempt == attempt_) give_up(fail(Errc::kTimeout, "not all shards could be reached"));
@@ -88,7 +107,7 @@ void WorkerProcess::on_exchange_open() {
 void WorkerProcess::begin_step() {
   ++attempt_;
   if (step_ >= world().total_steps()) return leave();
-  if (!signs_.has_lease()) world().count_lease();
+  if (!signs_.has_lease()) world().count(Fault::kNoLease);
   await_lease(now() + kWait);
 }
 
@@ -125,6 +144,8 @@ void WorkerProcess::compare_replicas() {
 void WorkerProcess::exchange() {
   world().checks().acts(*this, membership_.generation());
   compute_gradient(world().settings().table, parameters_, step_, member().rank, buckets_);
+  for (std::size_t bucket = 0; bucket < places_.size(); ++bucket)
+    std::memcpy(places_[bucket].get(), buckets_[bucket].data(), buckets_[bucket].size());
   exchange_->start({step_ + 1, 0});
   await_exchange();
 }
@@ -139,6 +160,8 @@ void WorkerProcess::await_exchange() {
 void WorkerProcess::on_exchange_finished() {
   if (is_dead()) return;
   signs_.end_wait();
+  for (std::size_t bucket = 0; bucket < places_.size(); ++bucket)
+    std::memcpy(buckets_[bucket].data(), places_[bucket].get(), buckets_[bucket].size());
   update(world().settings().table, buckets_, parameters_);
   world().checks().makes_step(*this, step_, buckets_, parameters_);
   ++step_;

@@ -46,7 +46,8 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
 
  private:
   // worker_process.cpp: the training loop
-  void connect_to_shards(std::optional<ps::ClientStanding> standing);
+  void connect_to_shards(std::optional<ExchangeStanding> standing);
+  ExchangeMemory exchange_memory();
   void await_exchange();
   void begin_step();
   void await_lease(TimePoint give_up);
@@ -77,11 +78,13 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   bool is_failing_ = false;
   std::uint64_t step_ = 0;  // steps made
   Buckets parameters_;
-  Buckets buckets_;
+  const std::shared_ptr<HostMemory> memory_;
+  ps::HostBuckets places_;     // in the memory of its host, where that is shared
+  Buckets buckets_;            // what is in exchange, or a copy of what lies in those
   std::uint64_t attempt_ = 0;  // to make a step: a wait of an older one is void
   std::unique_ptr<ExchangeClient> exchange_;
-  std::optional<ps::ClientStanding> standing_;  // of the exchange of the generation before
-  bool goes_on_ = false;                        // the exchange does, with its standing
+  std::optional<ExchangeStanding> standing_;  // of the exchange of the generation before
+  bool goes_on_ = false;                      // the exchange does, with its standing
   std::unique_ptr<StateDonor> donor_;
   std::unique_ptr<StateReceiver> receiver_;
 };

@@ -143,7 +143,7 @@ void WorkerProcess::take_from(Port donor) {
 void WorkerProcess::go_on() {
   ++attempt_;
   is_newcomer_ = false;
-  const bool is_in_round = standing_ && standing_->round && standing_->round->step == step_ + 1;
+  const bool is_in_round = standing_ && standing_->machine.round && standing_->machine.round->step == step_ + 1;
   if (!is_in_round) standing_.reset();
   // Not from within a call of what is let go here.
   after(Duration::zero(), [this, attempt = attempt_] {

@@ -55,8 +55,7 @@ class World {
   Checks& checks() noexcept { return checks_; }
   double loss() const { return faults_.loss(); }
   double repeats() const { return faults_.repeats(); }
-  void count_repeat() { faults_.count(Fault::kRepeat); }
-  void count_lease() { faults_.count(Fault::kNoLease); }
+  void count(Fault fault) { faults_.count(fault); }
   void noticed(const std::string& line) { faults_.noticed(line); }
   void acted(Process& process) { faults_.acted(process); }
   Result<> file(Process& process, const std::string& path) { return faults_.file(process, path); }

@@ -108,6 +108,10 @@ Result<> ExchangeClient::on_frame(Link& link, const FrameHeader& header, std::sp
   return {};
 }
 
+bool ExchangeClient::has_all_of(const ps::Round& round) const {
+  return machine_.round() == round && machine_.finished() && machine_.standing().next_bucket == table_.buckets.size();
+}
+
 void ExchangeClient::finish_round() {
   const bool is_all_started = machine_.standing().next_bucket == table_.buckets.size();
   if (!is_in_round_ || !machine_.finished() || !is_all_started) return;

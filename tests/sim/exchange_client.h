@@ -53,6 +53,8 @@ class ExchangeClient final : public LinkSink {
   /// It was open: its machine's standing is the rank's, which until then is what it was given.
   bool is_under_way() const noexcept { return was_open_; }
   ExchangeStanding standing() const;
+  /// All results of the round are there.
+  bool has_all_of(const ps::Round& round) const;
 
   void on_open(Link& link) override;
   Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;

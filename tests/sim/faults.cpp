@@ -67,6 +67,7 @@ std::string_view name_of(Fault fault) {
                                                 "a shard died in a sum",
                                                 "a result was found aside",
                                                 "a result was found in place",
+                                                "a rank was behind",
                                                 "a worker was named slow"};
   return kNames[static_cast<std::size_t>(fault)];
 }
@@ -150,6 +151,7 @@ bool Faults::inject(Fault fault) {
     case Fault::kDiedInSum:
     case Fault::kFoundAside:
     case Fault::kFoundInPlace:
+    case Fault::kBehind:
     case Fault::kNamedSlow:
       break;
   }

@@ -39,9 +39,10 @@ enum class Fault {
   kDiedInSum,     // what follows: a shard died in the middle of a sum
   kFoundAside,    // what follows: a chunk's result was found in a shard's scratch after a loss
   kFoundInPlace,  // what follows: a chunk's result was found in the bucket after a loss
+  kBehind,        // what follows: a rank had to catch up with the others
   kNamedSlow,     // what follows: the coordinator told that a worker is slow
 };
-inline constexpr std::size_t kFaults = 22;
+inline constexpr std::size_t kFaults = 23;
 std::string_view name_of(Fault fault);
 
 class Faults {

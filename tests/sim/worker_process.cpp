@@ -98,6 +98,7 @@ void WorkerProcess::connect_to_shards(std::optional<ExchangeStanding> standing) 
 }
 
 void WorkerProcess::on_exchange_open() {
+  is_newcomer_ = lost_a_shard_ = false;
   if (!goes_on_) return begin_step();
   ++attempt_;
   exchange_->go_on();
@@ -159,7 +160,19 @@ void WorkerProcess::await_exchange() {
 
 void WorkerProcess::on_exchange_finished() {
   if (is_dead()) return;
+  // The round is not over before all have gone on: who lives on may have to hand its results on.
+  if (is_superseded_) {
+    if (const auto mended = std::exchange(on_mended_, nullptr)) mended();
+    return;
+  }
   signs_.end_wait();
+  take_results();
+  after(world().draw().seconds(0.001, 0.02) + slowness(), [this, attempt = attempt_] {
+    if (attempt == attempt_) begin_step();
+  });
+}
+
+void WorkerProcess::take_results() {
   for (std::size_t bucket = 0; bucket < places_.size(); ++bucket)
     std::memcpy(buckets_[bucket].data(), places_[bucket].get(), buckets_[bucket].size());
   update(world().settings().table, buckets_, parameters_);
@@ -168,9 +181,6 @@ void WorkerProcess::on_exchange_finished() {
   ++attempt_;
   is_settled_ = true;
   if (member().rank == 0 && step_ % world().settings().checkpoint_every == 0) save();
-  after(world().draw().seconds(0.001, 0.02) + slowness(), [this, attempt = attempt_] {
-    if (attempt == attempt_) begin_step();
-  });
 }
 
 void WorkerProcess::leave() {

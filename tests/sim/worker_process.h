@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A worker of a simulated world: a training loop around a client machine. It loads the newest checkpoint, or takes a
 // survivor's state where it takes a lost one's place; it makes its steps; rank 0 saves. In a new generation the ranks
-// meet as those of worker/regroup.cpp do. Whoever is behind takes the state of the most advanced survivor; whoever is
-// not goes on with its part of the step that was interrupted, pushing again what it holds.
+// meet as those of worker/regroup.cpp do. Whoever is behind waits for the results that are on their way to it in the
+// generation that was, as worker/exchange_ps.cpp does, or ends where a shard is lost that had them; the others go on
+// with its part of the step that was interrupted, pushing again what it holds.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -52,6 +54,7 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   void begin_step();
   void await_lease(TimePoint give_up);
   void make_step();
+  void take_results();
   void compare_replicas();
   void exchange();
   void leave();
@@ -64,6 +67,7 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   void save();
   void meet();
   void on_met(const Reply& all);
+  void mend(std::function<void()> done);
   void meet_again(int donor, std::set<int> takers);
   void take_from(Port donor);
   void go_on();
@@ -84,6 +88,10 @@ class WorkerProcess final : public Process, public Membership::Owner, public Exc
   std::uint64_t attempt_ = 0;  // to make a step: a wait of an older one is void
   std::unique_ptr<ExchangeClient> exchange_;
   std::optional<ExchangeStanding> standing_;  // of the exchange of the generation before
+  bool is_superseded_ = false;                // a generation has begun that it has not gone on in
+  bool lost_a_shard_ = false;                 // since it went on the last time
+  bool is_behind_ = false;                    // another rank is done with the round that this one is in
+  std::function<void()> on_mended_;           // called when the results are there that the others have
   bool goes_on_ = false;                      // the exchange does, with its standing
   std::unique_ptr<StateDonor> donor_;
   std::unique_ptr<StateReceiver> receiver_;

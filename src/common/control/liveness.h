@@ -61,8 +61,8 @@ class Liveness {
   struct Child {
     ChildBeat beat{};
     TimePoint heard{};
-    std::optional<TimePoint> successor_since;  // it takes a lost one's place, and was first heard of then
-    std::optional<std::uint64_t> first_step;   // that it was seen at
+    std::optional<TimePoint> busy_since;      // it was first heard of then to be what it is, or to be there
+    std::optional<std::uint64_t> first_step;  // that it was seen at
     bool is_quiet = false, is_condemned = false;
   };
   using Children = std::map<MemberId, Child>;

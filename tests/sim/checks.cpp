@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/crc32c.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/violation.h"
 
 namespace tutti::sim {
@@ -17,6 +18,22 @@ void Checks::acts(const Process& process, std::uint32_t generation) {
   const auto [known, is_new] = names_.try_emplace(name, process.id());
   check(is_new || known->second == process.id(), "two processes act as {} in generation {} of run {}", process.name(),
         generation, process.job().run);
+}
+
+void Checks::extends_lease(const Process& agent, TimePoint end) {
+  leases_[{agent.job().run, agent.host()}] = end;
+}
+
+void Checks::begins_step(const Process& worker) const {
+  const auto lease = leases_.find({worker.job().run, worker.host()});
+  check(lease == leases_.end() || worker.now() <= lease->second, "{} begins a step {:.3f} s after its lease has ended",
+        worker.name(), to_seconds(worker.now() - lease->second));
+}
+
+void Checks::evicts(const Process& evicted) const {
+  constexpr Duration kBetweenSigns = kTimeout / 6;
+  check(evicted.stopped_for() >= kTimeout - kBetweenSigns && evicted.now() < evicted.stopped_until() + 4 * kTimeout,
+        "{} is evicted, and was never stopped for {} s", evicted.name(), to_seconds(kTimeout));
 }
 
 void Checks::hands_out(const Process& shard, const FrameHeader& header, std::span<const std::byte> result) {

@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <utility>
 
 #include "common/control/cause.h"
 #include "common/net/frame.h"
@@ -21,6 +22,13 @@ class Checks {
 
   /// One process to a name in a generation: the coordinator is one of them.
   void acts(const Process& process, std::uint32_t generation);
+  /// The coordinator has heard of the agent: processes of its host may begin steps until `end`.
+  void extends_lease(const Process& agent, TimePoint end);
+  /// A worker has a lease, once its agent has had one.
+  void begins_step(const Process& worker) const;
+  /// An agent is told to end a process of which the coordinator still has a connection, and no word of failure: it was
+  /// stopped for the whole timeout.
+  void evicts(const Process& evicted) const;
   /// A shard answers with `result`: one value for each chunk and step, the sum of one contribution of each rank.
   void hands_out(const Process& shard, const FrameHeader& header, std::span<const std::byte> result);
   /// A shard's memory is window x ranks x chunk, and what is being received.
@@ -52,6 +60,7 @@ class Checks {
   const ps::ObjectTable table_;
   const ps::ChunkPlan plan_;
   std::map<Name, Process::Id> names_;
+  std::map<std::pair<int, int>, TimePoint> leases_;  // by run and host
   std::uint64_t steps_ = 0;
   bool may_begin_again_ = false;
   std::uint64_t digest_ = 0;  // of what was done in which order: the same seed gives the same one

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/coordinator_process.h"
 
+#include <algorithm>
+
 #include "common/bounded_archive.h"
 #include "tests/sim/world.h"
 
@@ -14,6 +16,7 @@ CoordinatorOptions options_of(const Settings& settings) {
   options.agents = settings.hosts;
   options.replacements = 3;
   options.restartable = true;
+  options.timeout = kTimeout;
   for (int rank = 0; rank < settings.workers; ++rank)
     options.homes[{Role::kWorker, rank}] = settings.host_of_worker(rank);
   for (int shard = 0; shard < settings.shards; ++shard)
@@ -66,6 +69,7 @@ void CoordinatorProcess::join(Peer& peer, const FrameHeader& header, std::span<c
     old->close();
   }
   peer.joined = true;
+  failing_.erase(who);
   members_[who] = peer.link.get();
   carry_out(*actions);
 }
@@ -80,6 +84,7 @@ Result<> CoordinatorProcess::handle(const MemberId& from, const FrameHeader& hea
   check(!is_stale || (actions->empty() && machine_.stale_frames() == stale_before + 1),
         "the coordinator, in generation {}, listened to a frame of {} of generation {}", machine_.generation(),
         describe(from), header.generation);
+  if (header.type == FrameType::kAbort && !is_stale) failing_.insert(from);
   carry_out(*actions);
   return {};
 }
@@ -99,15 +104,20 @@ void CoordinatorProcess::on_closed(Link& link, const Failure& why) {
 void CoordinatorProcess::carry_out(const CoordinatorFsm::Actions& actions) {
   check(machine_.generation() >= generation_, "the generation went back from {} to {}", generation_,
         machine_.generation());
+  const auto is_eviction = [](const CoordinatorAction& action) { return action.type == FrameType::kEvict; };
+  is_restarting_ = is_restarting_ || (machine_.generation() > generation_ && std::ranges::any_of(actions, is_eviction));
   generation_ = machine_.generation();
   world().checks().acts(*this, generation_);
   for (const CoordinatorAction& action : actions) {
     const auto member = members_.find(action.to);
     switch (action.kind) {
       case CoordinatorAction::Kind::kSend:
+        check_eviction(action);
         if (member != members_.end()) send(*member->second, action.type, action.control);
         break;
       case CoordinatorAction::Kind::kNotice:
+        world().noticed(action.line);
+        [[fallthrough]];
       case CoordinatorAction::Kind::kLine:
         world().tell("{}", action.line);
         break;
@@ -117,6 +127,17 @@ void CoordinatorProcess::carry_out(const CoordinatorFsm::Actions& actions) {
     }
   }
   set_timer();
+}
+
+// Who is silent on every way, or says that it fails, may be evicted, and everybody when all begin again.
+void CoordinatorProcess::check_eviction(const CoordinatorAction& action) {
+  if (action.type == FrameType::kStart) is_restarting_ = false;
+  if (action.type != FrameType::kEvict || is_restarting_) return;
+  const MemberId who = decode<Evict>(std::as_bytes(std::span(action.control))).value().member;
+  if (!members_.contains(who) || failing_.contains(who)) return;
+  for (const Process* process : world().living(who.role)) {
+    if (process->member() == who && process->job().run == job().run) world().checks().evicts(*process);
+  }
 }
 
 void CoordinatorProcess::send(Link& link, FrameType type, const std::string& control) {

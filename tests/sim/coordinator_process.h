@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 #include "common/control/coordinator_fsm.h"
 #include "tests/sim/link.h"
@@ -17,6 +18,7 @@ class CoordinatorProcess final : public Process, public LinkSink {
   CoordinatorProcess(World& world, Id id, const Job& job);
   std::string name() const override { return "the coordinator"; }
   void start() override;
+  std::uint32_t generation() const noexcept { return machine_.generation(); }
 
   void on_open(Link&) override {}
   Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
@@ -34,11 +36,14 @@ class CoordinatorProcess final : public Process, public LinkSink {
   void carry_out(const CoordinatorFsm::Actions& actions);
   void send(Link& link, FrameType type, const std::string& control);
   void set_timer();
+  void check_eviction(const CoordinatorAction& action);
 
   CoordinatorFsm machine_;
   std::map<const Link*, Peer> peers_;
   std::map<MemberId, Link*> members_;
+  std::set<MemberId> failing_;  // they have said so
   std::uint32_t generation_ = 0;
+  bool is_restarting_ = false;  // everybody is ended, to begin again
   std::uint64_t timer_ = 0;
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/exchange_client.h"
 
+#include <cstring>
+
 #include "common/bounded_archive.h"
 #include "tests/sim/world.h"
 
@@ -11,24 +13,21 @@ namespace {
 constexpr Duration kPause = std::chrono::milliseconds(50);
 constexpr Duration kPatience = std::chrono::seconds(2);
 
-std::vector<std::byte*> places_of(Buckets& buckets) {
-  std::vector<std::byte*> places;
-  for (Bytes& bucket : buckets) places.push_back(bucket.data());
-  return places;
-}
-
 }  // namespace
 
-ExchangeClient::ExchangeClient(Process& process, Owner& owner, std::uint32_t generation, Buckets& buckets,
-                               std::optional<ps::ClientStanding> standing)
+ExchangeClient::ExchangeClient(Process& process, Owner& owner, std::uint32_t generation, ExchangeMemory memory,
+                               std::optional<ExchangeStanding> standing)
     : process_(process),
       owner_(owner),
       generation_(generation),
       table_(process.world().settings().table),
-      machine_(table_, places_of(buckets), process.member().rank, generation, {false, /*keeps_inputs=*/true}),
+      memory_(std::move(memory)),
+      before_(std::move(standing)),
+      machine_(table_, memory_.buckets, process.member().rank, generation,
+               {!memory_.placement.keeper.empty(), /*keeps_inputs=*/true}),
       shards_(static_cast<std::size_t>(table_.shards)) {
   for (ToShard& shard : shards_) shard.lanes.resize(static_cast<std::size_t>(table_.connections));
-  if (standing) machine_.take_over(std::move(*standing));
+  if (before_) machine_.take_over(before_->machine);
 }
 
 void ExchangeClient::later(Duration delay, std::function<void()> f) {
@@ -76,13 +75,14 @@ void ExchangeClient::on_open(Link& link) {
 void ExchangeClient::push_again(Place place) {
   if (place.connection == 0 && !machine_.is_open()) send_table(place.shard);
   for (const ps::ClientPush& push : machine_.push_again(place.shard, place.connection)) {
-    process_.world().count_repeat();
+    process_.world().count(Fault::kRepeat);
     send(push);
   }
 }
 
 void ExchangeClient::send_table(int shard) {
-  to(shard).lanes.front()->send(machine_.header(FrameType::kOpen, 0), encode(ps::OpenRequest{table_, {}}));
+  to(shard).lanes.front()->send(machine_.header(FrameType::kOpen, 0),
+                                encode(ps::OpenRequest{table_, memory_.placement}));
 }
 
 void ExchangeClient::on_closed(Link& link, const Failure&) {
@@ -106,6 +106,10 @@ Result<> ExchangeClient::on_frame(Link& link, const FrameHeader& header, std::sp
   carry_out(*step);
   finish_round();
   return {};
+}
+
+bool ExchangeClient::has_all_of(const ps::Round& round) const {
+  return machine_.round() == round && machine_.finished() && machine_.standing().next_bucket == table_.buckets.size();
 }
 
 void ExchangeClient::finish_round() {
@@ -135,11 +139,38 @@ void ExchangeClient::start(const ps::Round& round) {
   start_bucket(round, 0);
 }
 
+ExchangeStanding ExchangeClient::standing() const {
+  ExchangeStanding standing{machine_.standing(), {}, generation_};
+  for (int shard = 0; shard < table_.shards; ++shard) standing.in_place.push_back(machine_.is_in_place(shard));
+  return standing;
+}
+
 void ExchangeClient::go_on() {
   is_in_round_ = true;
+  look_up_results();
   const ps::Round round = machine_.round();
   carry_out(machine_.go_on());
   start_next(round);
+}
+
+// Every shard has taken up this generation, or is a new one: what the older ones did in the buckets, they have done.
+void ExchangeClient::look_up_results() {
+  if (!memory_.journal) return;
+  const std::uint64_t stamp = ps::stamp_of(before_->generation, machine_.round());
+  for (std::uint32_t number = 0; number < machine_.chunk_count(); ++number) {
+    const int shard = machine_.shard_of(number);
+    const bool is_input = machine_.standing().chunks[number] == ps::ChunkState::kInput;
+    if (!is_input || !before_->in_place[static_cast<std::size_t>(shard)]) continue;
+    const auto found = memory_.journal->look_up(number, stamp);
+    if (found == ps::ChunkJournal::Found::kInput) continue;
+    const ps::Chunk& chunk = machine_.chunk(number);
+    if (found == ps::ChunkJournal::Found::kInScratch) {
+      std::memcpy(memory_.buckets[chunk.bucket] + chunk.offset_bytes, memory_.journal->scratch(shard).data(),
+                  chunk.bytes);
+    }
+    process_.world().count(found == ps::ChunkJournal::Found::kInScratch ? Fault::kFoundAside : Fault::kFoundInPlace);
+    machine_.found_result(number);
+  }
 }
 
 // For each shard: whether a connection breaks in the middle of this round's pushes.

@@ -9,11 +9,26 @@
 #include <optional>
 #include <vector>
 
+#include "ps/chunk_journal.h"
 #include "ps/client_fsm.h"
 #include "tests/sim/link.h"
 #include "tests/sim/model.h"
 
 namespace tutti::sim {
+
+/// Where a rank's buckets lie.
+struct ExchangeMemory {
+  std::vector<std::byte*> buckets;               ///< hold the gradients, then the results; they outlive the client
+  ps::Placement placement = {};                  ///< in memory that the host's processes share; no keeper: they do not
+  std::optional<ps::ChunkJournal> journal = {};  ///< of the shards there
+};
+
+/// What the client of the next generation goes on from.
+struct ExchangeStanding {
+  ps::ClientStanding machine;
+  std::vector<bool> in_place;    ///< by shard
+  std::uint32_t generation = 0;  ///< of the client that was there
+};
 
 class ExchangeClient final : public LinkSink {
  public:
@@ -27,10 +42,9 @@ class ExchangeClient final : public LinkSink {
     virtual void on_exchange_failed(const Failure& why) = 0;
   };
 
-  /// `buckets` holds the gradients, then the results; it outlives this. With `standing` the round that it tells of goes
-  /// on, else rounds are started.
-  ExchangeClient(Process& process, Owner& owner, std::uint32_t generation, Buckets& buckets,
-                 std::optional<ps::ClientStanding> standing);
+  /// With `standing` the round that it tells of goes on, else rounds are started.
+  ExchangeClient(Process& process, Owner& owner, std::uint32_t generation, ExchangeMemory memory,
+                 std::optional<ExchangeStanding> standing);
   void connect();
   /// All buckets of the round follow each other by themselves. REQUIRES: the exchange is open, the last round finished.
   void start(const ps::Round& round);
@@ -38,7 +52,9 @@ class ExchangeClient final : public LinkSink {
   void go_on();
   /// It was open: its machine's standing is the rank's, which until then is what it was given.
   bool is_under_way() const noexcept { return was_open_; }
-  const ps::ClientStanding& standing() const { return machine_.standing(); }
+  ExchangeStanding standing() const;
+  /// All results of the round are there.
+  bool has_all_of(const ps::Round& round) const;
 
   void on_open(Link& link) override;
   Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
@@ -66,6 +82,7 @@ class ExchangeClient final : public LinkSink {
   void send(const ps::ClientPush& push);
   void carry_out(const ps::ClientStep& step);
   void finish_round();
+  void look_up_results();
   void draw_cuts();
   std::optional<Place> place_of(const Link& link) const;
   ToShard& to(int shard) { return shards_.at(static_cast<std::size_t>(shard)); }
@@ -75,6 +92,8 @@ class ExchangeClient final : public LinkSink {
   Owner& owner_;
   const std::uint32_t generation_;
   const ps::ObjectTable table_;
+  const ExchangeMemory memory_;
+  const std::optional<ExchangeStanding> before_;
   ps::ClientFsm machine_;
   std::vector<ToShard> shards_;
   bool was_open_ = false;

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,13 +27,22 @@ enum class Fault {
   kStop,           // SIGSTOP, then SIGCONT
   kPartition,
   kPartitionOneWay,
+  kControlPartition,  // of what goes to and from the coordinator, both ways or one way; in half of them from all hosts
+  kDataPartition,     // of what ranks and shards exchange
   kClog,
   kCut,
   kFlip,
-  kRepeat,      // in the air: a push was sent again
-  kFileFailed,  // in the air
+  kSlow,          // a worker takes a second or two more for each step, for a minute; nothing else happens in it
+  kRepeat,        // in the air: a push was sent again
+  kFileFailed,    // in the air
+  kNoLease,       // what follows: a step had to wait for a lease
+  kDiedInSum,     // what follows: a shard died in the middle of a sum
+  kFoundAside,    // what follows: a chunk's result was found in a shard's scratch after a loss
+  kFoundInPlace,  // what follows: a chunk's result was found in the bucket after a loss
+  kBehind,        // what follows: a rank had to catch up with the others
+  kNamedSlow,     // what follows: the coordinator told that a worker is slow
 };
-inline constexpr std::size_t kFaults = 14;
+inline constexpr std::size_t kFaults = 23;
 std::string_view name_of(Fault fault);
 
 class Faults {
@@ -45,6 +55,9 @@ class Faults {
   void acted(Process& process);
   /// An operation of the process on its disk: a failure that it ends with.
   Result<> file(Process& process, const std::string& path);
+
+  /// The coordinator tells the user something.
+  void noticed(const std::string& line);
 
   double loss() const;
   double repeats() const;
@@ -62,6 +75,11 @@ class Faults {
   bool damage_a_checkpoint();
   bool stop_one();
   bool partition(bool both_ways);
+  bool partition_control();
+  bool partition_data();
+  bool slow_one();
+  void check_slow_one();
+  Duration drawn_pause();
   bool clog();
   int other_host(int host);
 
@@ -69,6 +87,15 @@ class Faults {
   Counts counts_{};
   int happened_ = 0;
   std::optional<std::uint64_t> actions_left_;  // until a process dies of one
+  TimePoint calm_until_{};                     // no other fault before
+  struct Slow {
+    Process::Id process = 0;
+    MemberId member;
+    std::uint32_t generation = 0;
+    std::uint64_t steps = 0;
+  };
+  Slow slow_;
+  std::map<std::string, TimePoint> named_slow_;  // when each was told to be slow the last time
   bool is_over_ = false;
 };
 

@@ -16,13 +16,17 @@ constexpr int kPiecesMax = 3;
 // Handshakes are over by then; a bit that flips in one is told by no checksum, and refused like a stranger.
 constexpr Duration kAfterHandshake = std::chrono::seconds(2);
 
+Plane plane_of(Port port) {
+  return port == kCoordinatorPort ? Plane::kControl : Plane::kData;
+}
+
 Failure cut_off() {
   return fail(Errc::kPeerLost, "the connection broke");
 }
 
 }  // namespace
 
-Duration Network::delay(int from_host, int to_host) {
+Duration Network::delay(int from_host, int to_host, Plane plane) {
   if (from_host == to_host) return kWithinHost;
   const Settings& settings = world_.settings();
   Draw& draw = world_.draw();
@@ -30,7 +34,7 @@ Duration Network::delay(int from_host, int to_host) {
       Duration(static_cast<std::int64_t>(draw.real(0.1, 1.9) * static_cast<double>(settings.delay.count())));
   Duration resend = kResendAfter;
   for (int i = 0; i < kResendsMax && draw.chance(world_.loss()); ++i, resend *= 2) delay += resend;
-  const auto path = paths_.find({from_host, to_host});
+  const auto path = paths_.find({from_host, to_host, plane});
   if (path != paths_.end() && world_.now() < path->second.clogged_until) delay += path->second.clogged_by;
   return delay;
 }
@@ -47,12 +51,13 @@ void Network::connect(Process& from, Port to, const std::shared_ptr<Receiver>& r
 void Network::knock(Process::Id from, int from_host, Port to, const std::shared_ptr<Receiver>& receiver) {
   const auto found = listeners_.find(to);
   const int to_host = found == listeners_.end() ? from_host : found->second.host;
-  const Duration there = delay(from_host, to_host);
-  world_.after(there, [this, from, from_host, to, to_host, there, weak = std::weak_ptr(receiver)] {
+  const Plane plane = plane_of(to);
+  const Duration there = delay(from_host, to_host, plane);
+  world_.after(there, [this, from, from_host, to, to_host, plane, there, weak = std::weak_ptr(receiver)] {
     const auto receiver = weak.lock();
     if (!receiver) return;
     const TimePoint blocked =
-        std::max(paths_[{from_host, to_host}].blocked_until, paths_[{to_host, from_host}].blocked_until);
+        std::max(paths_[{from_host, to_host, plane}].blocked_until, paths_[{to_host, from_host, plane}].blocked_until);
     if (world_.now() < blocked) {
       return world_.after(std::max<Duration>(kResendAfter, blocked - world_.now()), [this, from, from_host, to, weak] {
         if (const auto again = weak.lock()) knock(from, from_host, to, again);
@@ -66,6 +71,7 @@ void Network::knock(Process::Id from, int from_host, Port to, const std::shared_
     }
     const int number = next_pipe_++;
     Pipe& pipe = pipes_[number];
+    pipe.plane = plane;
     pipe.since = world_.now();
     pipe.sides[0] = {from, from_host, receiver, {}};
     pipe.sides[1] = {listener->second.process, listener->second.host, {}, {}};
@@ -105,7 +111,7 @@ void Network::push(int number, int side, Segment segment) {
   Direction& direction = pipe.sides[side].incoming;
   direction.ended = direction.ended || segment.is_end;
   direction.on_its_way.push_back(std::move(segment));
-  const TimePoint arrival = world_.now() + delay(pipe.sides[1 - side].host, pipe.sides[side].host);
+  const TimePoint arrival = world_.now() + delay(pipe.sides[1 - side].host, pipe.sides[side].host, pipe.plane);
   direction.last = std::max(direction.last, arrival);
   world_.at(direction.last, [this, number, side] { arrive(number, side); });
 }
@@ -113,9 +119,10 @@ void Network::push(int number, int side, Segment segment) {
 void Network::arrive(int number, int to) {
   const auto found = pipes_.find(number);
   if (found == pipes_.end()) return;
-  Side& side = found->second.sides[to];
+  Pipe& pipe = found->second;
+  Side& side = pipe.sides[to];
   if (side.incoming.on_its_way.empty()) return;  // it was cut off
-  const TimePoint blocked = paths_[{found->second.sides[1 - to].host, side.host}].blocked_until;
+  const TimePoint blocked = paths_[{pipe.sides[1 - to].host, side.host, pipe.plane}].blocked_until;
   if (world_.now() < blocked) {
     side.incoming.last = std::max(side.incoming.last, blocked);
     return world_.at(blocked, [this, number, to] { arrive(number, to); });
@@ -126,13 +133,19 @@ void Network::arrive(int number, int to) {
     const auto pipe = pipes_.find(number);
     const auto receiver = pipe == pipes_.end() ? nullptr : pipe->second.sides[to].receiver.lock();
     if (segment.is_end) {
-      const bool is_over = pipe != pipes_.end() && pipe->second.sides[1 - to].incoming.ended;
-      if (is_over) pipes_.erase(pipe);
+      if (pipe != pipes_.end()) leave(number, to);
       if (receiver) receiver->on_cut(cut_off());
     } else if (receiver) {
       receiver->on_bytes(segment.bytes);
     }
   });
+}
+
+// Gone when neither side is told anything any more.
+void Network::leave(int number, int side) {
+  Pipe& pipe = pipes_.at(number);
+  pipe.sides[side].has_left = true;
+  if (pipe.sides[1 - side].has_left) pipes_.erase(number);
 }
 
 void Network::close(End end) {
@@ -143,6 +156,7 @@ void Network::close(End end) {
   pipe.sides[end.side].incoming.ended = true;
   pipe.sides[end.side].incoming.on_its_way.clear();
   if (!pipe.sides[1 - end.side].incoming.ended) push(end.pipe, 1 - end.side, {{}, true});
+  leave(end.pipe, end.side);
 }
 
 void Network::lose_tail(Direction& direction) {
@@ -158,6 +172,7 @@ void Network::abandon(const Process& process) {
   for (auto& [number, pipe] : pipes_) {
     for (int side = 0; side < 2; ++side) {
       if (pipe.sides[side].process != process.id()) continue;
+      pipe.sides[side].has_left = true;
       pipe.sides[side].incoming.ended = true;
       pipe.sides[side].incoming.on_its_way.clear();
       Direction& outgoing = pipe.sides[1 - side].incoming;
@@ -166,6 +181,8 @@ void Network::abandon(const Process& process) {
       push(number, 1 - side, {{}, true});
     }
   }
+  std::erase_if(pipes_,
+                [](const auto& entry) { return entry.second.sides[0].has_left && entry.second.sides[1].has_left; });
 }
 
 void Network::cut(End end) {
@@ -211,15 +228,17 @@ bool Network::flip_one() {
   return false;
 }
 
-void Network::block(int from_host, int to_host, TimePoint until) {
-  TimePoint& blocked = paths_[{from_host, to_host}].blocked_until;
+void Network::block(int from_host, int to_host, Plane plane, TimePoint until) {
+  TimePoint& blocked = paths_[{from_host, to_host, plane}].blocked_until;
   blocked = std::max(blocked, until);
 }
 
 void Network::clog(int from_host, int to_host, Duration by, TimePoint until) {
-  Path& path = paths_[{from_host, to_host}];
-  path.clogged_by = by;
-  path.clogged_until = until;
+  for (const Plane plane : {Plane::kControl, Plane::kData}) {
+    Path& path = paths_[{from_host, to_host, plane}];
+    path.clogged_by = by;
+    path.clogged_until = until;
+  }
 }
 
 }  // namespace tutti::sim

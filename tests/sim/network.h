@@ -7,7 +7,9 @@
 //   repeats      TCP drops a segment that comes twice. What is repeated is a push: by a rank whose connection was cut
 //                before the answer (exchange_client.h)
 //   clogged      a path that takes up to 5 s more, for a while
-//   partition    nothing passes between two hosts, both ways or one way; what was sent stands still until it has healed
+//   partition    nothing passes between two hosts, both ways or one way; what was sent stands still until it has
+//   healed.
+//                It is of what goes to and from the coordinator, of what ranks and shards exchange, or of both
 //   cut          the connection ends on both sides, and of what was on its way a part is lost, in the middle of a frame
 //                as anywhere. A process that is killed cuts all of its connections
 //   flip         one bit of a segment: what TCP's own checksum lets through
@@ -21,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -30,6 +33,9 @@
 namespace tutti::sim {
 
 using Port = int;
+
+/// What a connection carries: to and from the coordinator, or between ranks and shards.
+enum class Plane { kControl, kData };
 
 class Network {
  public:
@@ -63,7 +69,7 @@ class Network {
   /// The process is dead: its connections are cut.
   void abandon(const Process& process);
 
-  void block(int from_host, int to_host, TimePoint until);
+  void block(int from_host, int to_host, Plane plane, TimePoint until);
   void clog(int from_host, int to_host, Duration by, TimePoint until);
   /// Some connection between hosts; false: there is none.
   bool cut_one();
@@ -84,9 +90,11 @@ class Network {
     int host = 0;
     std::weak_ptr<Receiver> receiver;
     Direction incoming;
+    bool has_left = false;  // it has closed it, was told the end, or is dead
   };
   struct Pipe {
     Side sides[2];
+    Plane plane{};
     TimePoint since{};
   };
   struct Listener {
@@ -103,14 +111,15 @@ class Network {
   void answer(Process::Id process, Duration delay, std::function<void()> f);
   void push(int pipe, int side, Segment segment);
   void arrive(int pipe, int side);
+  void leave(int pipe, int side);
   void lose_tail(Direction& direction);
-  Duration delay(int from_host, int to_host);
+  Duration delay(int from_host, int to_host, Plane plane);
   std::vector<int> pipes_between_hosts(bool with_bytes) const;
 
   World& world_;
   std::map<Port, Listener> listeners_;
   std::map<int, Pipe> pipes_;
-  std::map<std::pair<int, int>, Path> paths_;
+  std::map<std::tuple<int, int, Plane>, Path> paths_;
   int next_pipe_ = 1;
 };
 

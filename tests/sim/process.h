@@ -3,6 +3,7 @@
 // planned does not happen once it is dead, and happens later when it is stopped.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <utility>
@@ -46,6 +47,11 @@ class Process {
   bool is_dead() const noexcept { return is_dead_; }
 
   TimePoint now() const;
+  /// How much longer each step of its takes at present.
+  Duration slowness() const { return now() < slow_until_ ? slow_by_ : Duration::zero(); }
+  /// It stood still for so long, this time or the last one.
+  Duration stopped_for() const { return std::min(now(), stopped_until_) - stopped_since_; }
+  TimePoint stopped_until() const noexcept { return stopped_until_; }
   void after(Duration delay, std::function<void()> f);
   /// It ends by itself, or by a signal, as waitpid would tell.
   void exit(int wait_status);
@@ -58,7 +64,9 @@ class Process {
   const MemberId member_;
   const Job job_;
   bool is_dead_ = false;
-  TimePoint stopped_until_{};
+  TimePoint stopped_since_{}, stopped_until_{};
+  TimePoint slow_until_{};
+  Duration slow_by_{};
 };
 
 }  // namespace tutti::sim

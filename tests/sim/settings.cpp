@@ -32,6 +32,7 @@ Settings Settings::drawn(Draw& draw) {
   settings.hosts = draw.between(1, 3);
   settings.window_chunks = draw.between(1, 4);
   settings.checkpoint_every = static_cast<std::uint64_t>(draw.between(3, 12));
+  settings.compare_every = draw.chance(0.5) ? 4 : 40;
   settings.table = drawn_table(draw, settings.workers, settings.shards);
   settings.delay = draw.seconds(0.001, 0.1);
   // A third of the worlds each go without one of these.
@@ -45,6 +46,7 @@ Settings Settings::drawn(Draw& draw) {
     settings.loss = settings.repeats = settings.file_faults = 0;
   }
   settings.faults = draw.between(3, 9);
+  settings.shares_memory = draw.chance(0.5);
   settings.fault_gap_max = draw.seconds(0.5, 8);
   return settings;
 }

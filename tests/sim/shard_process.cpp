@@ -11,8 +11,11 @@ std::string shard_key(int shard) {
   return fmt::format("shard/{}", shard);
 }
 
-ShardProcess::ShardProcess(World& world, Id id, int host, MemberId member, const Job& job, std::uint32_t generation)
-    : Process(world, id, host, member, job), membership_(*this, *this, generation) {
+ShardProcess::ShardProcess(World& world, Id id, int host, const Job& job, const ChildPlan& plan)
+    : Process(world, id, host, plan.member, job),
+      membership_(*this, *this, plan.generation),
+      signs_(*this, plan.status),
+      memory_(plan.memory) {
   const auto connections = static_cast<std::size_t>(world.settings().table.connections);
   ranks_.resize(static_cast<std::size_t>(world.settings().workers), std::vector<std::shared_ptr<Link>>(connections));
 }
@@ -22,9 +25,11 @@ void ShardProcess::start() {
 }
 
 void ShardProcess::on_joined() {
+  signs_.begin();
   const Settings& settings = world().settings();
   machine_.emplace(ps::ShardOptions{member().rank, settings.shards, settings.workers, membership_.generation(),
-                                    settings.window_chunks});
+                                    settings.window_chunks},
+                   ps::SumTools{nullptr, &sum_watch_});
   port_ = world().new_port();
   world().network().listen(*this, port_, [this](Network::End end) {
     proving_.push_back(Link::accept(*this, end, *this));
@@ -112,7 +117,8 @@ Result<> ShardProcess::on_frame(Link& link, const FrameHeader& header, std::span
 Result<> ShardProcess::open(Link& from, const FrameHeader& header, std::span<const std::byte> control) {
   const auto request = decode<ps::OpenRequest>(control);
   TUTTI_TRY(request);
-  const auto opened = machine_->open(from.peer().rank, header, request->table);
+  auto opened = machine_->open(from.peer().rank, header, request->table);
+  if (opened) opened->in_place = share(from.peer().rank, *request);
   ps::Opened reply = opened ? *opened
                             : ps::Opened{request->table.number, 0, static_cast<std::int32_t>(opened.error().code),
                                          opened.error().text(), false};
@@ -126,13 +132,34 @@ Result<> ShardProcess::open(Link& from, const FrameHeader& header, std::span<con
 Result<> ShardProcess::push(Link& from, const FrameHeader& header) {
   const int rank = from.peer().rank, connection = from.peer().connection;
   if (header.payload_bytes == 0) TUTTI_TRY(machine_->place(rank, header, connection));
-  const auto step = machine_->pushed(rank, header, connection);
+  const auto step = pushed(rank, header, connection);
   TUTTI_TRY(step);
   world().checks().acts(*this, machine_->generation());
   if (const auto* object = machine_->object(header.object))
     world().checks().memory_of(*this, *object, world().settings().window_chunks);
   for (const ps::ShardSend& result : step->sends) send(result);
   return {};
+}
+
+Result<ps::ShardStep> ShardProcess::pushed(int rank, const FrameHeader& header, int connection) {
+  try {
+    return machine_->pushed(rank, header, connection);
+  } catch (const SumWatch::Died&) {
+    return fail(Errc::kCancelled, "the process is dead");
+  }
+}
+
+void ShardProcess::SumWatch::count(BytePass, const std::byte*, std::size_t) {
+  process_.world().acted(process_);
+  if (!process_.is_dead()) return;
+  process_.world().count(Fault::kDiedInSum);
+  throw Died();
+}
+
+bool ShardProcess::share(int rank, const ps::OpenRequest& request) {
+  if (!memory_ || request.placement.keeper != memory_->keeper()) return false;
+  machine_->share(rank, request.table.object, memory_->places(request.placement, request.table));
+  return true;
 }
 
 void ShardProcess::send(const ps::ShardSend& result) {

@@ -6,8 +6,11 @@
 #include <optional>
 #include <vector>
 
+#include "common/copy_meter.h"
 #include "ps/shard_fsm.h"
+#include "tests/sim/child_plan.h"
 #include "tests/sim/membership.h"
+#include "tests/sim/vital_signs.h"
 
 namespace tutti::sim {
 
@@ -15,7 +18,7 @@ std::string shard_key(int shard);
 
 class ShardProcess final : public Process, public Membership::Owner, public LinkSink {
  public:
-  ShardProcess(World& world, Id id, int host, MemberId member, const Job& job, std::uint32_t generation);
+  ShardProcess(World& world, Id id, int host, const Job& job, const ChildPlan& plan);
   void start() override;
 
   void on_joined() override;
@@ -35,9 +38,25 @@ class ShardProcess final : public Process, public Membership::Owner, public Link
   void drop(std::shared_ptr<Link>& lane);
   Result<> open(Link& from, const FrameHeader& header, std::span<const std::byte> control);
   Result<> push(Link& from, const FrameHeader& header);
+  Result<ps::ShardStep> pushed(int rank, const FrameHeader& header, int connection);
+  bool share(int rank, const ps::OpenRequest& request);
   void send(const ps::ShardSend& result);
 
+  /// Between the passes of a sum a process may die, as between any two of its actions.
+  class SumWatch final : public CopyMeter {
+   public:
+    struct Died {};
+    explicit SumWatch(Process& process) : process_(process) {}
+    void count(BytePass, const std::byte*, std::size_t) override;
+
+   private:
+    Process& process_;
+  };
+
   Membership membership_;
+  VitalSigns signs_;
+  const std::shared_ptr<HostMemory> memory_;
+  SumWatch sum_watch_{*this};
   std::optional<ps::ShardFsm> machine_;
   Port port_ = 0;
   bool is_published_ = false;

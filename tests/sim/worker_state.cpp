@@ -38,9 +38,11 @@ void WorkerProcess::load() {
 }
 
 void WorkerProcess::agree_on_checkpoint() {
-  membership_.gather({GatherKey::Kind::kCollective, 0, 0}, std::to_string(step_), kTimeout,
+  signs_.ask();
+  membership_.gather({GatherKey::Kind::kCollective, 0, 0}, std::to_string(step_), kWait,
                      [this](const Result<Reply>& all) {
                        if (!all) return give_up(all.error());
+                       signs_.answered();
                        for (const std::string& other : all->values) {
                          if (other != std::to_string(step_))
                            return give_up(fail(Errc::kMismatch, "ranks found different checkpoints"));
@@ -63,8 +65,11 @@ void WorkerProcess::save() {
 
 void WorkerProcess::on_regroup(const Regroup& regroup) {
   ++attempt_;
-  if (exchange_ && exchange_->is_under_way()) standing_ = exchange_->standing();
-  exchange_.reset();
+  is_superseded_ = true;
+  on_mended_ = nullptr;
+  for (const MemberId& lost : regroup.lost) lost_a_shard_ = lost_a_shard_ || lost.role == Role::kServer;
+  // What was sent in the generation before still comes.
+  if (exchange_ && !exchange_->is_under_way()) exchange_.reset();
   donor_.reset();
   receiver_.reset();
   if (has_left_) return;
@@ -96,9 +101,25 @@ void WorkerProcess::on_met(const Reply& all) {
   if (!donor) return ask_to_begin_again("finds no rank that has lived on");
   std::set<int> takers;
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-    if (ranks[rank].is_new || ranks[rank].step < ranks[*donor].step) takers.insert(static_cast<int>(rank));
+    if (ranks[rank].is_new) takers.insert(static_cast<int>(rank));
   }
-  meet_again(static_cast<int>(*donor), std::move(takers));
+  is_behind_ = !is_newcomer_ && step_ < ranks[*donor].step;
+  const auto go_on = [this, donor = static_cast<int>(*donor), takers] { meet_again(donor, takers); };
+  is_behind_ ? mend(go_on) : go_on();
+}
+
+// What the others have was sent to this rank, too: it is on its way, unless a shard that had it is gone.
+void WorkerProcess::mend(std::function<void()> done) {
+  world().count(Fault::kBehind);
+  if (lost_a_shard_ || !exchange_)
+    return give_up(
+        fail(Errc::kPeerLost, "a shard was lost before this rank had the step's result, which the others have"));
+  if (exchange_->has_all_of({step_ + 1, 0})) return done();
+  on_mended_ = std::move(done);
+  after(kTimeout, [this, attempt = attempt_] {
+    if (attempt == attempt_ && on_mended_)
+      give_up(fail(Errc::kTimeout, "the results did not come that the others have"));
+  });
 }
 
 void WorkerProcess::meet_again(int donor, std::set<int> takers) {
@@ -137,11 +158,14 @@ void WorkerProcess::take_from(Port donor) {
       });
 }
 
-// A rank goes on with the round that it was in, unless it has taken another state, or was between two rounds.
+// A rank goes on with the round that it was in, unless it has caught up, has taken another state, or was between two
+// rounds.
 void WorkerProcess::go_on() {
   ++attempt_;
-  is_newcomer_ = false;
-  const bool is_in_round = standing_ && standing_->round && standing_->round->step == step_ + 1;
+  is_superseded_ = false;
+  if (std::exchange(is_behind_, false)) take_results();
+  if (exchange_) standing_ = exchange_->standing();
+  const bool is_in_round = standing_ && standing_->machine.round && standing_->machine.round->step == step_ + 1;
   if (!is_in_round) standing_.reset();
   // Not from within a call of what is let go here.
   after(Duration::zero(), [this, attempt = attempt_] {

@@ -143,12 +143,28 @@ std::vector<Process*> World::living(std::optional<Role> role) {
 
 void World::stop(Process& process, Duration duration) {
   tell("--- stop {} for {:.1f} s", process.name(), std::chrono::duration<double>(duration).count());
+  if (now() >= process.stopped_until_) process.stopped_since_ = now();
   process.stopped_until_ = std::max(process.stopped_until_, now() + duration);
   // The coordinator is a part of agent 0.
   for (auto& [id, entry] : processes_) {
     if (entry.parent == process.id() && entry.process->name() == "the coordinator")
       entry.process->stopped_until_ = process.stopped_until_;
   }
+}
+
+void World::slow(Process& process, Duration by, TimePoint until) {
+  tell("--- {} is slow by {:.1f} s", process.name(), to_seconds(by));
+  process.slow_by_ = by;
+  process.slow_until_ = until;
+}
+
+CoordinatorProcess* World::coordinator() {
+  for (auto& [id, entry] : processes_) {
+    Process& process = *entry.process;
+    if (!process.is_dead() && process.job().run == runs_ && process.name() == "the coordinator")
+      return static_cast<CoordinatorProcess*>(&process);
+  }
+  return nullptr;
 }
 
 void World::cut_power() {

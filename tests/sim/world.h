@@ -26,6 +26,8 @@
 
 namespace tutti::sim {
 
+class CoordinatorProcess;
+
 inline constexpr Port kCoordinatorPort = 1;
 inline const std::string kCheckpointFolder = "run/checkpoints";
 
@@ -53,7 +55,8 @@ class World {
   Checks& checks() noexcept { return checks_; }
   double loss() const { return faults_.loss(); }
   double repeats() const { return faults_.repeats(); }
-  void count_repeat() { faults_.count(Fault::kRepeat); }
+  void count(Fault fault) { faults_.count(fault); }
+  void noticed(const std::string& line) { faults_.noticed(line); }
   void acted(Process& process) { faults_.acted(process); }
   Result<> file(Process& process, const std::string& path) { return faults_.file(process, path); }
   Nonce nonce();
@@ -79,6 +82,9 @@ class World {
   // For faults.
   std::vector<Process*> living(std::optional<Role> role);
   void stop(Process& process, Duration duration);
+  void slow(Process& process, Duration by, TimePoint until);
+  /// Null: none at present.
+  CoordinatorProcess* coordinator();
   void cut_power();
   void leave_alone();
 

@@ -144,7 +144,9 @@ void CoordinatorFsm::evict_all() {
   }
 }
 
+// A run that is ending begins nothing.
 void CoordinatorFsm::begin_again() {
+  if (phase_ != Phase::kRunning) return;
   const auto has_exited = [this](const MemberId& member) { return roster_.at(member).exited; };
   if (!std::ranges::all_of(roster_.members_but_agents(), has_exited)) return;
   restarting_ = false;

@@ -30,6 +30,9 @@ void Liveness::heard(const MemberId& agent, const Heartbeat& heartbeat, TimePoin
   agents_[agent] = {now};
   for (const ChildBeat& beat : heartbeat.children) {
     Child& child = children_[beat.member];
+    const bool is_known = child.heard != TimePoint{};
+    const bool has_changed = is_known && (beat.activity != child.beat.activity || beat.step != child.beat.step);
+    if (has_changed || forgotten_.erase(beat.member) > 0) child.busy_since = now;
     child.beat = beat;
     child.heard = now;
     // One that takes a lost one's place waits to begin, before the step is there that it begins with.
@@ -39,6 +42,7 @@ void Liveness::heard(const MemberId& agent, const Heartbeat& heartbeat, TimePoin
 
 void Liveness::forget(const MemberId& member) {
   children_.erase(member);
+  forgotten_.insert(member);
   window_.reset();
 }
 
@@ -138,8 +142,10 @@ void Liveness::judge_progress(TimePoint now) {
   if (waiting == 0 || waiting < awaited.size()) return;
   for (auto* const entry : awaited) {
     auto& [id, child] = *entry;
-    if (waited < patience_for(child) || std::exchange(child.is_condemned, true)) continue;
-    findings_.push_back({Finding::Kind::kStuck, id, waited});
+    // For one whose place it has taken the others may have waited before; and what they say may be older.
+    const Duration for_it = std::min(waited, now - child.busy_since.value_or(now - waited));
+    if (for_it < patience_for(child) || std::exchange(child.is_condemned, true)) continue;
+    findings_.push_back({Finding::Kind::kStuck, id, for_it});
   }
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "common/clock.h"
@@ -60,6 +61,7 @@ class Liveness {
   struct Child {
     ChildBeat beat{};
     TimePoint heard{};
+    std::optional<TimePoint> busy_since;      // it was first heard of then to be what it is, or to be there
     std::optional<std::uint64_t> first_step;  // that it was seen at
     bool is_quiet = false, is_condemned = false;
   };
@@ -85,6 +87,7 @@ class Liveness {
   std::optional<TimePoint> last_look_;
   std::map<MemberId, Agent> agents_;
   Children children_;
+  std::set<MemberId> forgotten_;  // no successor was heard of yet
   std::optional<Window> window_;
   std::optional<MemberId> slowest_;  // of the window before
   std::map<MemberId, TimePoint> told_slow_;

@@ -13,6 +13,7 @@
 #include <limits>
 #include <thread>
 
+#include "common/control/absence.h"
 #include "common/pulse.h"
 #include "ps/client.h"
 #include "tutti/error.h"
@@ -26,8 +27,6 @@
 namespace tutti::worker {
 namespace {
 
-// The coordinator's patience with one that is stuck is eight timeouts at most.
-constexpr int kReplacedTimeouts = 10;
 constexpr auto kLeaseLook = std::chrono::milliseconds(5);
 
 Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
@@ -145,7 +144,7 @@ std::string SessionImpl::name() const {
 }
 
 Deadline SessionImpl::deadline() const {
-  return clock_.now() + (regrouper_ ? kReplacedTimeouts : 1) * from_seconds(config().timeout_s);
+  return clock_.now() + (regrouper_ ? kCutOffTimeouts : 1) * from_seconds(config().timeout_s);
 }
 
 ps::Client& SessionImpl::shards() {

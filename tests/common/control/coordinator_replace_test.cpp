@@ -236,6 +236,7 @@ TEST(CoordinatorReplace, WithoutACheckpointALateRestartIsTheEndWithTheFirstCause
   const Abort abort = run.told<Abort>(rank(0), FrameType::kAbort);
   EXPECT_EQ(abort.guilty, rank(1));
   EXPECT_THAT(abort.text, HasSubstr("signal 9"));
+  EXPECT_EQ(run.told<Shutdown>(agent(0), FrameType::kShutdown).exit_code, 69);
 }
 
 TEST(CoordinatorReplace, WithACheckpointAllBeginAgainAtAnyStep) {

@@ -255,7 +255,7 @@ TEST(Liveness, CoordinatorThatHearsNobodyTakesItselfForCutOff) {
       for (const auto& finding : run.liveness.judge(run.now)) run.found.push_back(finding);
     }
   };
-  silence(seconds(29));
+  silence(seconds(59));
   EXPECT_THAT(run.take(Kind::kDead), IsEmpty()) << "steps pause, and no place is given away";
   silence(seconds(1));
   EXPECT_THAT(run.take(Kind::kDead), SizeIs(2)) << "no wait is without a bound";

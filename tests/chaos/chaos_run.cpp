@@ -65,8 +65,9 @@ std::string undisturbed_hash(const ChaosOptions& options) {
   const std::string program = bin_folder() + "/test_chaos";
   const std::string folder = bin_folder() + "/undisturbed";
   fs::create_directories(folder);
-  const std::string path = fmt::format("{}/{}-{}-{}-{}", folder, options.workers, options.optimizer, options.steps,
-                                       fs::last_write_time(program).time_since_epoch().count());
+  const std::string order = options.exchange == "gloo" ? "gloo" : "ranks";  // in which it sums
+  const std::string path = fmt::format("{}/{}-{}-{}-{}-{}", folder, options.workers, options.optimizer, options.steps,
+                                       order, fs::last_write_time(program).time_since_epoch().count());
   std::string hash;
   if (std::ifstream(path) >> hash) return hash;
   hash = compute_undisturbed(options);

@@ -32,6 +32,17 @@ TEST(KilledWorker, AtEveryPlaceOfAStepIsReplacedAndTheBitsAreThoseOfAnUndisturbe
   run.report("3", 7);
 }
 
+// An engine's all-reduce cannot be taken up by a newcomer.
+TEST(KilledWorker, InAnAllReduceOfGlooMakesAllBeginAgainFromTheCheckpoint) {
+  const TemporaryFolder checkpoints;
+  ChaosRun run({.exchange = "gloo",
+                .configuration = {"checkpoint_dir=" + checkpoints.path(), "checkpoint_every=50"},
+                .faults = {"2:70:+200:9", "1:120:+1000:9"}});
+  run.expect_same_bits();
+  EXPECT_EQ(count(run.err(), "all workers begin again"), 2u) << run.err();
+  run.report("3-gloo", 2, 50);
+}
+
 TEST(KilledWorker, OutsideOfItsStepsIsReplacedToo) {
   ChaosRun run({.faults = {"1:2:epoch:9", "0:0:end:9"}});
   expect_same_bits(run, 2);

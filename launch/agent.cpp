@@ -81,7 +81,7 @@ Result<> Agent::join() {
     boost::asio::post(context_, [this, start] { start_again(start); });
   };
   callbacks.on_evict = [this](const MemberId& member) {
-    boost::asio::post(context_, [this, member] { supervisor_.kill(member); });
+    boost::asio::post(context_, [this, member] { supervisor_.evict(member); });
   };
   callbacks.on_lease = [this](TimePoint sent) { boost::asio::post(context_, [this, sent] { extend_lease(sent); }); };
   callbacks.on_stop = [this] { boost::asio::post(context_, [this] { stop_for_another_world(); }); };

@@ -18,7 +18,7 @@ std::string stack_path(std::string recording_path);
 /// Opens the file and takes kStackSignal from here on; not where the program has a handler of its own for it. All that
 /// the handler needs is prepared now. Errors: kIo.
 Result<> write_stack_when_asked(const std::string& path);
-/// The process ends well: an empty file is taken away.
+/// The process ends well: takes the file away.
 void discard_stack_file(const std::string& path) noexcept;
 /// Whether a process has a handler for the signal, as the system knows it; false where there is no such process.
 bool catches(int pid, int signal);

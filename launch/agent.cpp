@@ -8,8 +8,10 @@
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <span>
+#include <utility>
 
 #include "common/assert.h"
+#include "common/control/absence.h"
 #include "common/pulse.h"
 #include "common/stop_signals.h"
 #include "launch/executable.h"
@@ -22,7 +24,6 @@ constexpr int kInterruptedExit = 128 + SIGINT;
 constexpr int kPreemptedExit = 75;
 constexpr int kCannotStart = 127;                  // as a shell says it
 constexpr auto kGrace = std::chrono::seconds(20);  // Slurm waits for 30 by default
-constexpr int kLostTimeouts = 10;                  // without an answer, the coordinator is lost
 constexpr auto kLauncherCheck = std::chrono::milliseconds(250);
 
 bool is_ignored(int signal) {
@@ -68,6 +69,7 @@ Result<> Agent::join() {
   options.credentials = {site_.secret, site_.card.job, {Role::kAgent, site_.index, /*generation=*/1}};
   options.host = site_.share.host;
   options.timeout = from_seconds(site_.config.timeout_s);
+  options.absence = absence_of(site_.config);
   AgentLink::Callbacks callbacks;
   callbacks.on_shutdown = [this](int exit_code) {
     boost::asio::post(context_, [this, exit_code] {
@@ -79,7 +81,7 @@ Result<> Agent::join() {
     boost::asio::post(context_, [this, start] { start_again(start); });
   };
   callbacks.on_evict = [this](const MemberId& member) {
-    boost::asio::post(context_, [this, member] { supervisor_.kill(member); });
+    boost::asio::post(context_, [this, member] { supervisor_.evict(member); });
   };
   callbacks.on_lease = [this](TimePoint sent) { boost::asio::post(context_, [this, sent] { extend_lease(sent); }); };
   callbacks.on_stop = [this] { boost::asio::post(context_, [this] { stop_for_another_world(); }); };
@@ -147,6 +149,10 @@ void Agent::start_child(ChildPlan plan) {
 
 void Agent::start_again(const Start& start) {
   if (exit_code_) return;
+  // Where all begin again they ask for the first plan's memory, and what the keeper has is a later one's.
+  if (!start.newcomer && start.generation > std::exchange(begun_in_, start.generation)) {
+    if (const auto kept = keep_memory(); !kept) return link_->report_failure(kept.error());
+  }
   ChildPlan plan = plan_of(start.member);
   plan.bootstrap.generation = start.generation;
   plan.bootstrap.newcomer = start.newcomer;
@@ -264,8 +270,8 @@ void Agent::check_lease(TimePoint now) {
     log_.warning("the coordinator has not answered for {} s: no step begins here until it does",
                  site_.config.timeout_s);
   }
-  if (now - *lease_end_ < (kLostTimeouts - 1) * from_seconds(site_.config.timeout_s)) return;
-  log_.error("the coordinator is gone: it has not answered for {} s", kLostTimeouts * site_.config.timeout_s);
+  if (now - *lease_end_ < (kCutOffTimeouts - 1) * from_seconds(site_.config.timeout_s)) return;
+  log_.error("the coordinator is gone: it has not answered for {} s", kCutOffTimeouts * site_.config.timeout_s);
   end(exit_code(Errc::kUnavailable));
 }
 

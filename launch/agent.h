@@ -10,6 +10,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -98,6 +99,7 @@ class Agent {
   std::optional<TimePoint> lease_end_;
   bool told_of_silence_ = false;
   int world_ = 0;                 // counts them
+  std::uint32_t begun_in_ = 1;    // the generation in which all began the last time
   bool is_stopping_ = false;      // the children of this world
   std::optional<int> exit_code_;  // set: the run is ending
   int interrupted_by_ = 0;

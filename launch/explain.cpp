@@ -10,10 +10,12 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <tuple>
 
 #include "common/control/cause.h"
+#include "common/stack_file.h"
 #include "common/whereabouts.h"
 #include "launch/first_stop.h"
 
@@ -200,6 +202,25 @@ std::string Explanation::last_events(std::size_t count) const {
   return "\n" + (recordings_.size() <= kSideBySideMax ? side_by_side(count) : one_after_the_other(count));
 }
 
+std::string describe_stacks(const RecordingFolder& folder) {
+  std::string text;
+  for (const Recording& recording : folder.recordings) {
+    const auto stack = folder.stacks.find(recording_name(recording.process));
+    if (stack == folder.stacks.end()) continue;
+    text +=
+        fmt::format("\n{} on {}, its stack when it was ended:\n", name_of(recording.process), recording.process.host);
+    for (const std::string& frame : stack->second) text += "  " + frame + "\n";
+  }
+  return text;
+}
+
+std::vector<std::string> lines_of(const fs::path& path) {
+  std::vector<std::string> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
 std::vector<fs::path> recordings_in(const fs::path& folder, std::error_code& error) {
   std::vector<fs::path> paths;
   for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::end(entry); entry.increment(error)) {
@@ -222,6 +243,8 @@ Result<RecordingFolder> read_recordings(const std::string& folder) {
   for (const fs::path& path : paths) {
     auto recording = read_recording(path.string());
     if (recording) {
+      auto stack = lines_of(stack_path(path.string()));
+      if (!stack.empty()) found.stacks[recording_name(recording->process)] = std::move(stack);
       found.recordings.push_back(*std::move(recording));
     } else {
       found.skipped.push_back(recording.error().text());
@@ -241,7 +264,7 @@ std::string explain(const RecordingFolder& folder, int events) {
   std::string text;
   for (const std::string& why : folder.skipped) text += "skipped: " + why + "\n";
   const Explanation explanation(folder.recordings);
-  return text + explanation.heading() + explanation.verdict() +
+  return text + explanation.heading() + explanation.verdict() + describe_stacks(folder) +
          explanation.last_events(static_cast<std::size_t>(std::max(events, 0)));
 }
 

@@ -7,6 +7,7 @@
 // Thread safety: functions without state.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ namespace tutti::launch {
 struct RecordingFolder {
   std::vector<Recording> recordings;
   std::vector<std::string> skipped;
+  /// By the recording's name: what a process that was ended for its lack of progress has left, a line for each frame.
+  std::map<std::string, std::vector<std::string>> stacks = {};
 };
 /// Errors: kIo when the folder cannot be read, kBadData when it holds no recording at all.
 Result<RecordingFolder> read_recordings(const std::string& folder);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <span>
 
+#include "common/control/absence.h"
 #include "launch/next_world.h"
 
 namespace tutti::launch {
@@ -76,6 +77,7 @@ Result<> Head::start_coordinator(Loop& loop, Coordinator::Options options, const
   options.machine.agents = static_cast<int>(plan.placement.size());
   options.machine.replacements = plan.config.replacements;
   options.machine.timeout = from_seconds(plan.config.timeout_s);
+  options.machine.absence = absence_of(plan.config);
   options.machine.restartable = plan.config.checkpoint_every > 0;
   options.machine.homes = homes_of(plan.placement);
   options.listen.address = address;

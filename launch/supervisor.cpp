@@ -3,12 +3,18 @@
 
 #include <sys/socket.h>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
+#include <memory>
+
+#include "common/stack_file.h"
 
 namespace tutti::launch {
 namespace {
 
 constexpr auto kPatience = std::chrono::milliseconds(300);
+// For a thread that runs to write its stack.
+constexpr auto kStackTime = std::chrono::milliseconds(200);
 
 struct Line {
   FileDescriptor ours, childs;
@@ -136,10 +142,26 @@ void Supervisor::stop(std::function<void()> all_gone) {
   forget_if_gone();
 }
 
-void Supervisor::kill(const MemberId& member) noexcept {
+void Supervisor::evict(const MemberId& member) {
   for (const Child& child : children_) {
-    if (child.member == member) child.process.signal_group(SIGKILL);
+    if (child.member != member) continue;
+    const int pid = child.process.pid();
+    if (!catches(pid, kStackSignal)) {
+      child.process.signal_group(SIGKILL);
+      continue;
+    }
+    ::kill(pid, kStackSignal);
+    kill_after_stack(member, pid);
   }
+}
+
+void Supervisor::kill_after_stack(const MemberId& member, int pid) {
+  const auto timer = std::make_shared<boost::asio::steady_timer>(context_, kStackTime);
+  timer->async_wait([this, timer, member, pid](boost::system::error_code) {
+    for (const Child& child : children_) {
+      if (child.member == member && child.process.pid() == pid) child.process.signal_group(SIGKILL);
+    }
+  });
 }
 
 void Supervisor::kill() noexcept {

@@ -55,8 +55,9 @@ class Supervisor {
   void stop(std::function<void()> all_gone);
   /// At once.
   void kill() noexcept;
-  /// One of them, if it is still there; its exit is reported like any other.
-  void kill(const MemberId& member) noexcept;
+  /// One of them, if it is still there, after it has had a moment to leave its stack; its exit is reported like any
+  /// other.
+  void evict(const MemberId& member);
   bool empty() const noexcept { return children_.empty(); }
 
  private:
@@ -64,6 +65,7 @@ class Supervisor {
   void watch_exits();
   void reap();
   void forget_if_gone();
+  void kill_after_stack(const MemberId& member, int pid);
 
   boost::asio::io_context& context_;
   OrphanGuard& guard_;

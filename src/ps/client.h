@@ -20,6 +20,7 @@
 #include "ps/host_buckets.h"
 #include "ps/messages.h"
 #include "ps/pending.h"
+#include "ps/reach.h"
 
 namespace tutti::ps {
 
@@ -38,6 +39,9 @@ class Client {
     /// Ranks and shards may be lost and replaced: a connection that is lost is made again, and reconnect() goes on with
     /// what was started. With it goes placement.keeps_journal.
     bool outlives_losses = false;
+    /// With it, whom it does not hear of for half of this it gives up and tells `tell_unreachable` of. Zero: it waits.
+    Duration timeout{};
+    TellUnreachable tell_unreachable = nullptr;
   };
   /// The buckets of one object. Equal on all ranks but for `memory`.
   struct Buckets {

@@ -37,10 +37,13 @@ ClientSession::ClientSession(boost::asio::io_context& context, const Client::Opt
     : context_(context),
       credentials_(at(options.credentials, generation)),
       outlives_losses_(options.outlives_losses),
+      timeout_(options.outlives_losses ? options.timeout : Duration::zero()),
       meter_(options.meter),
       clock_(clock),
       events_(events),
-      pending_(pending) {
+      pending_(pending),
+      reach_(std::make_shared<Reach>(context, clock, timeout_, options.tell_unreachable)) {
+  reach_->begin_generation(generation);
   const auto connections = static_cast<std::size_t>(options.connections);
   for (const Endpoint& shard : shards) {
     links_.push_back({shard, std::vector<std::shared_ptr<Connection>>(connections)});
@@ -50,7 +53,10 @@ ClientSession::ClientSession(boost::asio::io_context& context, const Client::Opt
 // One after the other: by the first the shard knows that the rank has come again, and drops whatever it had of it.
 void ClientSession::connect(Duration timeout) {
   patience_ = outlives_losses_ ? kPatience : timeout;
-  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) connect(shard, 0);
+  for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) {
+    reach_->lost({Role::kServer, shard}, clock_.now());
+    connect(shard, 0);
+  }
 }
 
 void ClientSession::connect(int shard, std::uint8_t number) {
@@ -72,11 +78,19 @@ void ClientSession::on_connected(int shard, std::uint8_t number, Result<std::sha
   to.connections[number] = std::move(*connected);
   live_.opened();
   to.connections[number]->measure(meter_);
+  to.connections[number]->keep_alive(timeout_, KeepAlive::Sign::kBytes);
   to.connections[number]->start(*this);
   push_again(shard, number);
+  find_reached(shard);
   if (number < to.reached) return;
   pending_.end(kConnecting);
   if (++to.reached < to.connections.size()) connect(shard, static_cast<std::uint8_t>(to.reached));
+}
+
+void ClientSession::find_reached(int shard) {
+  const auto& connections = link(shard).connections;
+  const auto is_there = [](const auto& connection) { return connection != nullptr; };
+  if (std::ranges::all_of(connections, is_there)) reach_->found({Role::kServer, shard});
 }
 
 // The shard, too, may be gone, or about to be: the tries end with this session, and every wait has its deadline.
@@ -190,6 +204,7 @@ std::shared_future<void> ClientSession::close(std::uint32_t object) {
 }
 
 std::shared_future<void> ClientSession::shut() {
+  reach_->end();
   for (const Link& link : links_) {
     for (const auto& connection : link.connections) {
       if (connection) connection->close(true);
@@ -294,6 +309,7 @@ void ClientSession::on_closed(Connection& connection, const Failure& why) {
   for (std::size_t number = 0; number < connections.size(); ++number) {
     if (connections[number].get() != &connection) continue;
     connections[number].reset();
+    if (!live_.is_ending()) reach_->lost({Role::kServer, shard}, clock_.now() - connection.silent());
     if (outlives_losses_ && !live_.is_ending()) connect_later(shard, static_cast<std::uint8_t>(number));
   }
   live_.closed();

@@ -22,6 +22,7 @@
 #include "ps/client_fsm.h"
 #include "ps/live_connections.h"
 #include "ps/pending.h"
+#include "ps/reach.h"
 
 namespace tutti::ps {
 
@@ -99,6 +100,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
 
   OpenObject* find(std::uint32_t object);
   ClientFsm* machine(std::uint32_t object);
+  void find_reached(int shard);
   Link& link(int shard) { return links_.at(static_cast<std::size_t>(shard)); }
   int shard_of(const Connection& connection) const;
   std::string name_of_shard(int shard);
@@ -107,7 +109,8 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   boost::asio::io_context& context_;
   const Credentials credentials_;
   const bool outlives_losses_;
-  Duration patience_{};  // of one try to connect
+  const Duration timeout_;  // zero: a shard that is silent is waited for
+  Duration patience_{};     // of one try to connect
   CopyMeter* const meter_;
   const Clock& clock_;
   EventSink& events_;
@@ -115,6 +118,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   std::vector<Link> links_;                     // by shard
   std::map<std::uint32_t, OpenObject> opened_;  // by object
   LiveConnections live_;
+  const std::shared_ptr<Reach> reach_;
 };
 
 }  // namespace tutti::ps

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "common/bounded_archive.h"
 #include "ps/chunk_plan.h"
 #include "ps/reduce.h"
 
@@ -77,6 +78,13 @@ std::string first_difference(const ObjectTable& found, const ObjectTable& expect
 
 std::string describe_ranks(const std::vector<std::int32_t>& ranks) {
   return fmt::format("{} {}", ranks.size() == 1 ? "rank" : "ranks", fmt::join(ranks, ", "));
+}
+
+Result<ByteRanges> result_ranges_of(const FrameHeader& push, std::span<const std::byte> control) {
+  if (push.flags != kHasRanges) return ByteRanges();
+  auto known = decode<ResultRanges>(control);
+  if (!known) return known.error();
+  return std::move(known->ranges);
 }
 
 }  // namespace tutti::ps

@@ -126,6 +126,9 @@ struct ResultRanges {
   }
 };
 
+/// What the control part of a kPush names: none without kHasRanges. Errors: kProtocol.
+Result<ByteRanges> result_ranges_of(const FrameHeader& push, std::span<const std::byte> control);
+
 /// The ranks of which a chunk set has no contribution.
 struct Missing {
   std::vector<std::int32_t> ranks;

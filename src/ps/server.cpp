@@ -20,20 +20,14 @@ bool is_push(const FrameHeader& header) {
   return header.type == FrameType::kPush &&
          (header.flags == 0 || header.flags == kHasResult || header.flags == kHasRanges);
 }
-
-Result<ByteRanges> result_ranges_of(const FrameHeader& push, std::span<const std::byte> control) {
-  if (push.flags != kHasRanges) return ByteRanges();
-  auto known = decode<ResultRanges>(control);
-  if (!known) return known.error();
-  return std::move(known->ranges);
-}
 }  // namespace
 
 /// What of a server lives on the loop.
 class Server::Session final : public FrameSink, public std::enable_shared_from_this<Session> {
  public:
-  Session(const Options& options, const Clock& clock, EventSink& events, Logger log)
+  Session(boost::asio::io_context& context, const Options& options, const Clock& clock, EventSink& events, Logger log)
       : shard_(options.shard),
+        timeout_(options.timeout),
         keeper_(options.keeper),
         meter_(options.meter),
         sum_threads_(options.sum_helpers),
@@ -42,7 +36,10 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
         events_(events),
         log_(std::move(log)),
         generation_(shard_.generation),
-        ranks_(static_cast<std::size_t>(shard_.world_size)) {}
+        ranks_(static_cast<std::size_t>(shard_.world_size)),
+        reach_(std::make_shared<Reach>(context, clock, timeout_, options.tell_unreachable)) {
+    reach_->begin_generation(generation_);
+  }
 
   Result<Endpoint> listen(boost::asio::io_context& context, const Options& options);
   std::shared_future<void> shut();
@@ -76,6 +73,7 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
   void record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes);
 
   const ShardOptions shard_;
+  const Duration timeout_;
   const std::string keeper_;
   CopyMeter* const meter_;
   SumThreads sum_threads_;
@@ -88,6 +86,7 @@ class Server::Session final : public FrameSink, public std::enable_shared_from_t
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<Rank> ranks_;
   LiveConnections live_;
+  const std::shared_ptr<Reach> reach_;
 };
 
 Result<Endpoint> Server::Session::listen(boost::asio::io_context& context, const Options& options) {
@@ -110,6 +109,7 @@ void Server::Session::accept(std::shared_ptr<Connection> connection) {
     return;
   }
   if (peer.generation > generation_) leave_generation(peer.generation);
+  reach_->found({Role::kWorker, peer.rank});
   Rank& rank = rank_of(*connection);
   rank.resize(std::max<std::size_t>(rank.size(), peer.connection + 1));
   // The rank has come again: its old connections are dead, whether this side has noticed or not. A rank opens its first
@@ -131,6 +131,7 @@ void Server::Session::accept(std::shared_ptr<Connection> connection) {
 // have brought.
 void Server::Session::leave_generation(std::uint32_t next) {
   generation_ = next;
+  reach_->begin_generation(next);
   for (Rank& rank : ranks_) {
     for (Lane& lane : rank) {
       if (lane.connection) lane.connection->close(true);
@@ -157,6 +158,7 @@ void Server::Session::start(std::shared_ptr<Connection> connection) {
   lane.connection = std::move(connection);
   live_.opened();
   lane.connection->measure(meter_);
+  lane.connection->keep_alive(timeout_, KeepAlive::Sign::kBytes);
   lane.connection->start(*this);
 }
 
@@ -261,6 +263,9 @@ void Server::Session::on_closed(Connection& connection, const Failure& why) {
   machine_.lost(number, connection.peer().connection);
   if (why.code == Errc::kProtocol) record(EventKind::kFrameRefused, number, FrameHeader{}, 0);
   Lane& lane = lane_of(connection);
+  // One that closes its connection in good order may be done.
+  const bool is_missed = why.code == Errc::kTimeout && connection.peer().generation == generation_ && !lane.next;
+  if (is_missed) reach_->lost({Role::kWorker, number}, clock_.now() - connection.silent());
   if (!live_.is_ending()) log_.warning("rank {} at {}: {}", number, connection.peer_address(), why.text());
   lane.connection.reset();
   if (!live_.is_ending()) {
@@ -271,6 +276,7 @@ void Server::Session::on_closed(Connection& connection, const Failure& why) {
 }
 
 std::shared_future<void> Server::Session::shut() {
+  reach_->end();
   if (acceptor_) acceptor_->close();
   acceptor_.reset();
   for (const Rank& rank : ranks_) {
@@ -296,7 +302,7 @@ void Server::Session::record(EventKind kind, int rank, const FrameHeader& header
 
 Result<std::unique_ptr<Server>> Server::start(Loop& loop, Options options, const Clock& clock, EventSink& events,
                                               Logger log) {
-  auto session = std::make_shared<Session>(options, clock, events, std::move(log));
+  auto session = std::make_shared<Session>(loop.context(), options, clock, events, std::move(log));
   auto endpoint = loop.run([&] { return session->listen(loop.context(), options); });
   if (!endpoint) return endpoint.error();
   return std::unique_ptr<Server>(new Server(loop, std::move(session), *endpoint));

@@ -15,6 +15,7 @@
 #include "common/net/connection.h"
 #include "common/net/loop.h"
 #include "common/result.h"
+#include "ps/reach.h"
 #include "ps/shard_fsm.h"
 
 namespace tutti::ps {
@@ -28,6 +29,9 @@ class Server {
     std::string keeper;          ///< of this host's shared memory; empty: everything goes through sockets
     int sum_helpers = 0;         ///< threads that sum beside the loop's
     CopyMeter* meter = nullptr;  ///< outlives the server
+    /// A rank that it does not hear of for half of this it gives up and tells `tell_unreachable` of. Zero: it waits.
+    Duration timeout{};
+    TellUnreachable tell_unreachable = nullptr;
   };
   /// `clock` and `events` outlive the server; `events` is called on the loop. Errors: those of Acceptor::listen.
   static Result<std::unique_ptr<Server>> start(Loop& loop, Options options, const Clock& clock, EventSink& events,

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/control/absence.h"
 #include "common/control/member.h"
 #include "common/net/loop.h"
 #include "common/pulse.h"
@@ -52,8 +53,8 @@ Credentials credentials_of(const Bootstrap& bootstrap) {
   return {bootstrap.secret, bootstrap.job, {Role::kServer, bootstrap.rank, bootstrap.generation}};
 }
 
-Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, const Clock& clock, EventSink& events,
-                                       const Logger& log) {
+Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, Member& member, const Clock& clock,
+                                       EventSink& events, const Logger& log) {
   const RunConfig& config = bootstrap.config;
   const auto ports = parse_ports(config.ports);
   if (!ports) return ports.error();
@@ -64,6 +65,10 @@ Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, c
   options.listen.port = ports->first;
   options.listen.last_port = ports->last;
   if (config.transport == "auto") options.keeper = bootstrap.host_memory;
+  options.timeout = absence_of(config);
+  options.tell_unreachable = [&member](std::uint32_t generation, const Unreachable& ranks) {
+    member.cannot_reach(generation, ranks);
+  };
   options.sum_helpers = SumThreads::helpers_for(std::thread::hardware_concurrency());
   return Server::start(loop, options, clock, events, log);
 }
@@ -100,8 +105,10 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
   RunEnd run_end;
   Loop loop;
   const auto timeout = from_seconds(bootstrap.config.timeout_s);
-  auto member = Member::join(
-      loop, {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size, timeout}, log);
+  auto member = Member::join(loop,
+                             {bootstrap.coordinator, credentials_of(bootstrap), bootstrap.host, bootstrap.world_size,
+                              timeout, absence_of(bootstrap.config)},
+                             log);
   if (!member) return member.error();
   const auto pulse = page != nullptr ? start_pulse(loop, *page, timeout, log) : nullptr;
   (*member)->record_to(events);
@@ -115,7 +122,7 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
     run_end.set(cause);
   });
 
-  auto server = listen(loop, bootstrap, clock, events, log);
+  auto server = listen(loop, bootstrap, **member, clock, events, log);
   if (!server) {
     (*member)->report_failure(server.error());
     return server.error();

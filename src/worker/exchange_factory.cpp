@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "common/control/absence.h"
 #include "ps/client.h"
 #include "ps/server_main.h"
 #include "worker/exchange_codec.h"
@@ -184,6 +185,10 @@ Result<std::unique_ptr<ps::Client>> make_client(SessionImpl& session) {
   options.outlives_losses = outlives_losses(session);
   options.credentials = {
       session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
+  options.timeout = absence_of(session.config());
+  options.tell_unreachable = [member = session.member()](std::uint32_t generation, const Unreachable& shards) {
+    member->cannot_reach(generation, shards);
+  };
   options.world_size = identity.world_size;
   options.chunk_bytes = session.config().chunk_bytes;
   options.connections = session.config().connections;

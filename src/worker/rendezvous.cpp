@@ -10,6 +10,7 @@
 #include <span>
 #include <thread>
 
+#include "common/control/absence.h"
 #include "common/net/interfaces.h"
 #include "common/secret.h"
 #include "worker/agent_watch.h"
@@ -38,6 +39,7 @@ Result<> join(Rendezvous& meeting, const Endpoint& coordinator, std::uint32_t ge
   options.host = meeting.identity.host;
   options.workers = meeting.identity.world_size;
   options.timeout = from_seconds(meeting.config.timeout_s);
+  if (meeting.identity.way == Way::kManaged) options.absence = absence_of(meeting.config);
   auto member = Member::join(*meeting.loop, std::move(options), log);
   TUTTI_TRY(member);
   meeting.member = std::move(*member);

@@ -13,7 +13,9 @@
 #include <limits>
 #include <thread>
 
+#include "common/control/absence.h"
 #include "common/pulse.h"
+#include "common/stack_file.h"
 #include "ps/client.h"
 #include "tutti/error.h"
 #include "worker/checkpoints.h"
@@ -26,8 +28,6 @@
 namespace tutti::worker {
 namespace {
 
-// The coordinator's patience with one that is stuck is eight timeouts at most.
-constexpr int kReplacedTimeouts = 10;
 constexpr auto kLeaseLook = std::chrono::milliseconds(5);
 
 Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorld> mpi, const Clock& clock,
@@ -96,7 +96,11 @@ void SessionImpl::open_event_files() {
                              .pid = 0,
                              .host = identity().host};
   recorder_ = begin_recording(meeting_.recordings, self, log_);
-  if (recorder_) events_.add(*recorder_);
+  if (recorder_) {
+    events_.add(*recorder_);
+    const auto armed = write_stack_when_asked(stack_path(recorder_->path()));
+    if (!armed) log_.warning("leaves no stack if it is stuck: {}", armed.error().text());
+  }
   if (member() != nullptr) member()->record_to(events_);
 }
 
@@ -105,6 +109,7 @@ void SessionImpl::close_event_files() noexcept {
   const bool ended_well = std::uncaught_exceptions() == exceptions_at_start_;
   if (recorder_ && ended_well && identity().way != Way::kManaged) {
     recorder_->discard();
+    discard_stack_file(stack_path(recorder_->path()));
     ::rmdir(meeting_.recordings.c_str());  // which the last one to leave succeeds in
     ::rmdir(std::filesystem::path(meeting_.recordings).parent_path().c_str());
   }
@@ -145,7 +150,7 @@ std::string SessionImpl::name() const {
 }
 
 Deadline SessionImpl::deadline() const {
-  return clock_.now() + (regrouper_ ? kReplacedTimeouts : 1) * from_seconds(config().timeout_s);
+  return clock_.now() + (regrouper_ ? kCutOffTimeouts : 1) * from_seconds(config().timeout_s);
 }
 
 ps::Client& SessionImpl::shards() {

@@ -15,6 +15,8 @@
 namespace tutti::testing {
 namespace {
 
+using ::testing::ContainsRegex;
+
 constexpr const char* kReplaced = "begins with a new process";
 constexpr std::int64_t kStruck = 60;
 
@@ -24,6 +26,53 @@ ChaosOptions watched(const Proxy& proxy) {
   options.configuration.push_back("timeout_s=3");
   options.hold_ms = 5;
   return options;
+}
+
+/// Of the bytes between a worker and the others none pass any more.
+struct Cut {
+  enum class Of { kAll, kShards, kCoordinator } of = Of::kAll;
+  bool sent = true, received = true;  ///< by the worker
+
+  bool holds(const Piece& piece) const {
+    const bool is_control = piece.link.target == Link::Target::kCoordinator;
+    return (piece.to_server ? sent : received) && (of == Of::kAll || is_control == (of == Of::kCoordinator));
+  }
+};
+
+/// Rank 2 is cut off from step kStruck on; its agent still sees it, and the others live.
+void expect_replaced(const Cut& cut) {
+  const TemporaryFolder folder;
+  std::atomic<pid_t> victim = 0;
+  Proxy proxy(folder.path(),
+              [&](const Piece& piece) { return piece.link.pid == victim && cut.holds(piece) ? kHold : Decision{}; });
+  ChaosRun run(watched(proxy));
+  ASSERT_TRUE(run.reaches(kStruck)) << run.err();
+  run.note({2, kStruck, monotonic_ns()});
+  victim = run.marks().pid(2);
+  run.expect_same_bits();
+  EXPECT_THAT(run.err(), ContainsRegex("rank 2 on [^ ]* was lost at step .* for 3\\.[0-9] s"));
+  EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
+  run.report("11", 1);
+}
+
+TEST(CutOffWorker, IsReplaced) {
+  expect_replaced({});
+}
+
+TEST(CutOffWorker, WhomNobodyHearsIsReplaced) {
+  expect_replaced({.received = false});
+}
+
+TEST(CutOffWorker, WhoHearsNobodyIsReplaced) {
+  expect_replaced({.sent = false});
+}
+
+TEST(CutOffWorker, FromTheShardsAloneIsReplaced) {
+  expect_replaced({.of = Cut::Of::kShards});
+}
+
+TEST(CutOffWorker, FromTheCoordinatorAloneIsReplaced) {
+  expect_replaced({.of = Cut::Of::kCoordinator});
 }
 
 TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
@@ -36,7 +85,7 @@ TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
   ASSERT_TRUE(run.reaches(kStruck)) << run.err();
   run.note({-1, kStruck, monotonic_ns()});
   is_cut = true;
-  EXPECT_FALSE(run.finish(std::chrono::seconds(10))) << run.err();
+  EXPECT_FALSE(run.finish(std::chrono::seconds(30))) << run.err();
   is_cut = false;
   run.expect_same_bits();
   EXPECT_EQ(count(run.err(), kReplaced), 0u) << run.err();

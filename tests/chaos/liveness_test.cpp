@@ -5,8 +5,14 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
+#include "common/recording.h"
+#include "common/stack_file.h"
 #include "tests/chaos/chaos_run.h"
+#include "tests/support/eventually.h"
 #include "tests/worker/training_run.h"
 
 namespace tutti::testing {
@@ -21,6 +27,18 @@ ChaosOptions watched() {
   ChaosOptions options;
   options.configuration = {"timeout_s=3"};
   return options;
+}
+
+/// What the rank's first process has left of its stack.
+std::string stack_of(ChaosRun& run, int rank) {
+  std::string text;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(run.run().folder() + "/runs", ignored)) {
+    const std::string name = recording_name({.role = Role::kWorker, .rank = rank});
+    std::ifstream file(stack_path(entry.path() / "recordings" / name));
+    std::getline(file, text, '\0');
+  }
+  return text;
 }
 
 TEST(Liveness, StoppedWorkerIsNamedAfterASecondAndReplacedAfterThree) {
@@ -49,6 +67,8 @@ TEST(Liveness, WorkerThatSpinsIsNamedAndReplaced) {
   ChaosOptions options = watched();
   options.faults = {"3:60:spin"};
   ChaosRun run(options);
+  EXPECT_TRUE(eventually(kPatience, [&] { return stack_of(run, 3).find("test_chaos") != std::string::npos; }))
+      << "its stack names no place in the program: " << stack_of(run, 3);
   run.expect_same_bits();
   EXPECT_THAT(run.err(), ContainsRegex("rank 3 on [^ ]* was lost at step 60 .*after iteration_begin 60.: it makes no "
                                        "progress, and the others have waited"));

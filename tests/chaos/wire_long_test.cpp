@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -35,21 +37,47 @@ TEST(WorkerOverTheWireLong, KilledAtAnyByteOfAPushIsReplaced) {
   }
 }
 
-/// Delays everything by 100 +- 50 ms.
-TEST(WireLong, DelaysEvictNobody) {
+/// Delays everything by 100 +- 50 ms, and resets, once a second, the connection that has something to say then.
+class BadWeather {
+ public:
+  Decision operator()(const Piece& piece) {
+    if (!is_on_ || piece.offset != 0) return {};
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= next_reset_) {
+      next_reset_ = now + std::chrono::seconds(1);
+      ++resets_;
+      return kReset;
+    }
+    return {.delay = std::chrono::milliseconds(50 + random_() % 101)};
+  }
+  void set(bool is_on) { is_on_ = is_on; }
+  int resets() const { return resets_; }
+
+ private:
+  std::atomic<bool> is_on_ = false;
+  std::atomic<int> resets_ = 0;
+  std::chrono::steady_clock::time_point next_reset_{};
+  std::mt19937 random_{7};
+};
+
+TEST(WireLong, DelaysAndResetsEvictNobody) {
   const TemporaryFolder folder;
-  std::mt19937 random(7);
-  Proxy proxy(folder.path(), [&random](const Piece& piece) {
-    Decision decision;
-    if (piece.offset == 0) decision.delay = std::chrono::milliseconds(50 + random() % 101);
-    return decision;
-  });
+  const auto weather = std::make_shared<BadWeather>();
+  Proxy proxy(folder.path(), [weather](const Piece& piece) { return (*weather)(piece); });
   ChaosOptions options = through(proxy);
-  options.configuration = {"transport=tcp"};
+  options.configuration = {"transport=tcp", "timeout_s=3"};
+  options.hold_ms = 5;
   ChaosRun run(options);
+  ASSERT_TRUE(run.reaches(kStepsAround)) << run.err();
+  weather->set(true);
+  EXPECT_FALSE(run.finish(std::chrono::seconds(60))) << run.err();
+  weather->set(false);
+  const std::int64_t committed = run.marks().committed();
   run.expect_same_bits();
+  EXPECT_GE(weather->resets(), 30);
+  EXPECT_GE(run.marks().committed() - committed, kStepsAround);
   EXPECT_EQ(count(run.err(), "begins with a new process"), 0u) << run.err();
-  std::printf("measured row=13 exchange=ps evictions=0 SHA=yes\n");
+  std::printf("measured row=13 exchange=ps resets=%d evictions=0 SHA=yes\n", weather->resets());
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "tests/chaos/chaos_run.h"
 #include "tests/chaos/proxy.h"
 #include "tests/chaos/push_killer.h"
+#include "tests/worker/training_run.h"
 
 namespace tutti::testing {
 namespace {
@@ -63,6 +64,35 @@ TEST(WorkerOverTheWire, KilledBetweenTheShardsIsReplaced) {
   ASSERT_TRUE(killer->strike());
   run.note(*killer->strike());
   run.report("2", 1);
+}
+
+/// A shard and whoever else has anything of a step.
+void kill_shard_and_workers(ChaosRun& run, std::int64_t step) {
+  ASSERT_TRUE(run.reaches(step)) << run.err();
+  const auto servers = run.run().processes(bin_folder() + "/tutti server");
+  ASSERT_EQ(servers.size(), 2u) << run.err();
+  std::vector<pid_t> victims = {servers[0].pid};
+  for (int rank = 0; rank < 4; ++rank) victims.push_back(run.marks().pid(rank));
+  run.note({-1, run.marks().committed(), monotonic_ns()});
+  for (const pid_t victim : victims) EXPECT_EQ(::kill(victim, SIGKILL), 0);
+}
+
+TEST(ShardAndWorkers, AllGoBackToTheCheckpoint) {
+  const TemporaryFolder checkpoints;
+  ChaosRun run({.exchange = "ps",
+                .shards = 2,
+                .hold_ms = 5,
+                .configuration = {"checkpoint_dir=" + checkpoints.path(), "checkpoint_every=50"}});
+  kill_shard_and_workers(run, 70);
+  run.expect_same_bits();
+  EXPECT_EQ(count(run.err(), "all workers begin again"), 1u) << run.err();
+  run.report("5", 1, 50);
+}
+
+TEST(ShardAndWorkers, WithoutACheckpointTheRunEnds) {
+  ChaosRun run({.exchange = "ps", .shards = 2, .hold_ms = 5});
+  kill_shard_and_workers(run, 70);
+  EXPECT_EQ(run.finish(kPatience), 69) << run.err();
 }
 
 TEST(Shard, KilledInAStepIsReplaced) {

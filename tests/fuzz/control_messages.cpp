@@ -32,6 +32,7 @@ constexpr auto kChecks = std::to_array<MessageCheck>({
     check_message<worker::ParameterTable>,
     check_message<Heartbeat>,
     check_message<Lease>,
+    check_message<Unreachable>,
 });
 
 }  // namespace

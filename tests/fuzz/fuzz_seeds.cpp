@@ -100,6 +100,7 @@ void make_control_messages(const Corpus& corpus) {
   add("parameter-table", encode(worker::ParameterTable{{{"threads", "1"}}, tensors, {}}));
   add("heartbeat", encode(Heartbeat{1'000'000, {{member, Activity::kWaiting, 37, 1, 2, 3}, {}}}));
   add("lease", encode(Lease{1'000'000}));
+  add("unreachable", encode(Unreachable{{{member, 1'500'000'000}}}));
 }
 
 void make_shard_messages(const Corpus& corpus) {

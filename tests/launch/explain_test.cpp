@@ -322,5 +322,12 @@ TEST(DescribeRecordings, NamesTheHostsThatDoNotShareTheFolder) {
               AllOf(HasSubstr(" of node1, and the same folder of node3;"), Not(HasSubstr("node2"))));
 }
 
+TEST(Explain, ShowsTheStackThatAProcessHasLeft) {
+  RecordingFolder folder = run_with_a_death();
+  folder.stacks[recording_name(folder.recordings[0].process)] = {"./train(spin+0x1f)", "./train(main+0x2a)"};
+  EXPECT_THAT(explain(folder, 0), HasSubstr("rank 0 on node1, its stack when it was ended:\n"
+                                            "  ./train(spin+0x1f)\n  ./train(main+0x2a)\n"));
+}
+
 }  // namespace
 }  // namespace tutti::launch

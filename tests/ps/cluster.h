@@ -31,6 +31,8 @@ struct ClusterWays {
   int sum_helpers = 0;         ///< of each shard
   CopyMeter* meter = nullptr;  ///< of the shards
   bool outlives_losses = false;
+  Duration timeout{};                          ///< of silence, at both ends
+  TellUnreachable tell_unreachable = nullptr;  ///< the shards'
 };
 
 class Cluster {
@@ -53,6 +55,8 @@ class Cluster {
     options.keeper = keeper_name_;
     options.sum_helpers = ways_.sum_helpers;
     options.meter = ways_.meter;
+    options.timeout = ways_.timeout;
+    options.tell_unreachable = ways_.tell_unreachable;
     const auto index = static_cast<std::size_t>(shard);
     servers_[index].reset();
     auto server = Server::start(*loops_[index], options, clock_, events_, Logger::none());
@@ -70,6 +74,7 @@ class Cluster {
     Client::Options options{endpoints(),    credentials(Role::kWorker, rank), ranks_, chunk_bytes, ways_.connections,
                             placement(rank)};
     options.outlives_losses = ways_.outlives_losses;
+    options.timeout = ways_.timeout;
     return options;
   }
   /// Of a rank that shares its memory, if the cluster does.

@@ -37,7 +37,7 @@ void CoordinatorProcess::start() {
   });
 }
 
-Result<std::span<std::byte>> CoordinatorProcess::payload_place(Link&, const FrameHeader&) {
+Result<std::span<std::byte>> CoordinatorProcess::payload_place(Link&, const FrameHeader&, std::span<const std::byte>) {
   return fail(Errc::kProtocol, "tensor bytes for the coordinator");
 }
 

@@ -21,7 +21,8 @@ class CoordinatorProcess final : public Process, public LinkSink {
   std::uint32_t generation() const noexcept { return machine_.generation(); }
 
   void on_open(Link&) override {}
-  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
+  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                             std::span<const std::byte> control) override;
   Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) override;
   void on_closed(Link& link, const Failure& why) override;
 

@@ -92,7 +92,8 @@ void ExchangeClient::on_closed(Link& link, const Failure&) {
   later(kPause, [this, at = *place] { connect(at.shard, at.connection); });
 }
 
-Result<std::span<std::byte>> ExchangeClient::payload_place(Link& link, const FrameHeader& header) {
+Result<std::span<std::byte>> ExchangeClient::payload_place(Link& link, const FrameHeader& header,
+                                                           std::span<const std::byte>) {
   if (header.type != FrameType::kResult) return fail(Errc::kProtocol, "a payload that no client expects");
   return machine_.place(place_of(link)->shard, header);
 }
@@ -161,15 +162,13 @@ void ExchangeClient::look_up_results() {
     const int shard = machine_.shard_of(number);
     const bool is_input = machine_.standing().chunks[number] == ps::ChunkState::kInput;
     if (!is_input || !before_->in_place[static_cast<std::size_t>(shard)]) continue;
-    const auto found = memory_.journal->look_up(number, stamp);
-    if (found == ps::ChunkJournal::Found::kInput) continue;
     const ps::Chunk& chunk = machine_.chunk(number);
-    if (found == ps::ChunkJournal::Found::kInScratch) {
-      std::memcpy(memory_.buckets[chunk.bucket] + chunk.offset_bytes, memory_.journal->scratch(shard).data(),
-                  chunk.bytes);
-    }
-    process_.world().count(found == ps::ChunkJournal::Found::kInScratch ? Fault::kFoundAside : Fault::kFoundInPlace);
-    machine_.found_result(number);
+    std::byte* const place = memory_.buckets[chunk.bucket] + chunk.offset_bytes;
+    const ps::ByteRanges found = memory_.journal->recover(shard, chunk, stamp, place);
+    if (found.empty()) continue;
+    const bool is_whole = found.front() == ps::ByteRange{0, chunk.bytes};
+    process_.world().count(is_whole ? Fault::kFoundWhole : Fault::kFoundInPart);
+    machine_.found_result(number, found);
   }
 }
 
@@ -203,7 +202,7 @@ void ExchangeClient::send(const ps::ClientPush& push) {
   ToShard& shard = to(push.shard);
   const auto link = shard.lanes[static_cast<std::size_t>(push.connection)];
   if (!link) return;  // it follows when there is one again
-  link->send(push.header, {}, push.payload);
+  link->send(push.header, push.control, push.payload);
   if (!shard.cut_after || (*shard.cut_after)-- > 0) return;
   shard.cut_after.reset();
   later(process_.world().draw().seconds(0, 0.3), [weak = std::weak_ptr(link)] {

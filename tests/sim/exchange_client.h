@@ -57,7 +57,8 @@ class ExchangeClient final : public LinkSink {
   bool has_all_of(const ps::Round& round) const;
 
   void on_open(Link& link) override;
-  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
+  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                             std::span<const std::byte> control) override;
   Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) override;
   void on_closed(Link& link, const Failure& why) override;
 

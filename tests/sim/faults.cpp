@@ -65,8 +65,8 @@ std::string_view name_of(Fault fault) {
                                                 "a disk failed",
                                                 "a step waited for a lease",
                                                 "a shard died in a sum",
-                                                "a result was found aside",
-                                                "a result was found in place",
+                                                "a result was found in part",
+                                                "a result was found whole",
                                                 "a rank was behind",
                                                 "a worker was named slow"};
   return kNames[static_cast<std::size_t>(fault)];
@@ -149,8 +149,8 @@ bool Faults::inject(Fault fault) {
     case Fault::kFileFailed:
     case Fault::kNoLease:
     case Fault::kDiedInSum:
-    case Fault::kFoundAside:
-    case Fault::kFoundInPlace:
+    case Fault::kFoundInPart:
+    case Fault::kFoundWhole:
     case Fault::kBehind:
     case Fault::kNamedSlow:
       break;

@@ -32,15 +32,15 @@ enum class Fault {
   kClog,
   kCut,
   kFlip,
-  kSlow,          // a worker takes a second or two more for each step, for a minute; nothing else happens in it
-  kRepeat,        // in the air: a push was sent again
-  kFileFailed,    // in the air
-  kNoLease,       // what follows: a step had to wait for a lease
-  kDiedInSum,     // what follows: a shard died in the middle of a sum
-  kFoundAside,    // what follows: a chunk's result was found in a shard's scratch after a loss
-  kFoundInPlace,  // what follows: a chunk's result was found in the bucket after a loss
-  kBehind,        // what follows: a rank had to catch up with the others
-  kNamedSlow,     // what follows: the coordinator told that a worker is slow
+  kSlow,         // a worker takes a second or two more for each step, for a minute; nothing else happens in it
+  kRepeat,       // in the air: a push was sent again
+  kFileFailed,   // in the air
+  kNoLease,      // what follows: a step had to wait for a lease
+  kDiedInSum,    // what follows: a shard died in the middle of a sum
+  kFoundInPart,  // what follows: a part of a chunk's result was found in the bucket after a loss
+  kFoundWhole,   // what follows: all of it
+  kBehind,       // what follows: a rank had to catch up with the others
+  kNamedSlow,    // what follows: the coordinator told that a worker is slow
 };
 inline constexpr std::size_t kFaults = 23;
 std::string_view name_of(Fault fault);

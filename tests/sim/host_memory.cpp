@@ -9,7 +9,7 @@ namespace tutti::sim {
 ps::HostPlaces HostMemory::places(const ps::Placement& placement, const ps::ObjectTable& table) {
   const HostLayout layout(table.buckets, static_cast<std::uint32_t>(placement.local_size));
   const ps::ChunkPlan plan(table.buckets, table.chunk_bytes);
-  const ps::ChunkJournal::Layout journal{layout.data_bytes(), plan.chunks().size(), table.chunk_bytes, table.shards};
+  const ps::ChunkJournal::Layout journal{layout.data_bytes(), plan.chunks().size(), table.shards};
   if (!segment_) {
     const SegmentShape shape{layout.ranks(), 0, journal.blocks(), layout.data_bytes() + journal.data_bytes()};
     segment_ = std::make_shared<Segment>(Segment::create(shape, 1).value());

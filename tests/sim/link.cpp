@@ -138,7 +138,7 @@ void Link::on_part() {
 
 void Link::on_control() {
   if (header_.payload_bytes == 0) return deliver();
-  const auto place = sink_.payload_place(*this, header_);
+  const auto place = sink_.payload_place(*this, header_, control_);
   if (!place) return fail_with(place.error());
   if (place->size() != header_.payload_bytes) return fail_with(fail(Errc::kProtocol, "a payload of another length"));
   place_ = *place;

@@ -24,7 +24,8 @@ class LinkSink {
   /// Both sides have proved the secret.
   virtual void on_open(Link& link) = 0;
   /// As many bytes as the header says, or why not.
-  virtual Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) = 0;
+  virtual Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                                     std::span<const std::byte> control) = 0;
   virtual Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) = 0;
   /// The link is dead; not called after close().
   virtual void on_closed(Link& link, const Failure& why) = 0;

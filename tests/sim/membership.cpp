@@ -63,7 +63,7 @@ void Membership::progress(std::uint64_t step) {
   tell(FrameType::kProgress, {});
 }
 
-Result<std::span<std::byte>> Membership::payload_place(Link&, const FrameHeader&) {
+Result<std::span<std::byte>> Membership::payload_place(Link&, const FrameHeader&, std::span<const std::byte>) {
   return fail(Errc::kProtocol, "the coordinator sent tensor bytes");
 }
 

@@ -47,7 +47,8 @@ class Membership final : public LinkSink {
   std::uint32_t generation() const noexcept { return generation_; }
 
   void on_open(Link& link) override;
-  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
+  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                             std::span<const std::byte> control) override;
   Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) override;
   void on_closed(Link& link, const Failure& why) override;
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "ps/chunk_journal.h"
 #include "ps/chunk_plan.h"
 
 namespace tutti::sim {
@@ -48,6 +49,11 @@ Settings Settings::drawn(Draw& draw) {
   settings.faults = draw.between(3, 9);
   settings.shares_memory = draw.chance(0.5);
   settings.fault_gap_max = draw.seconds(0.5, 8);
+  // Chunks of more than one of the blocks that a sum in place is marked by.
+  if (settings.shares_memory && settings.window_chunks == 4) {
+    settings.table.chunk_bytes = 2 * ps::ChunkJournal::kBlockBytes;
+    settings.table.buckets.front().elements += 1000;
+  }
   return settings;
 }
 

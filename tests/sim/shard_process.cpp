@@ -100,9 +100,12 @@ void ShardProcess::on_open(Link& link) {
   lane(peer.rank, peer.connection) = opened;
 }
 
-Result<std::span<std::byte>> ShardProcess::payload_place(Link& link, const FrameHeader& header) {
+Result<std::span<std::byte>> ShardProcess::payload_place(Link& link, const FrameHeader& header,
+                                                         std::span<const std::byte> control) {
   if (header.type != FrameType::kPush) return fail(Errc::kProtocol, "a payload that no shard expects");
-  const auto place = machine_->place(link.peer().rank, header, link.peer().connection);
+  auto known = ps::result_ranges_of(header, control);
+  if (!known) return known.error();
+  const auto place = machine_->place(link.peer().rank, header, link.peer().connection, std::move(*known));
   check(!place || header.generation == machine_->generation(), "{}, in generation {}, took a push of generation {}",
         name(), machine_->generation(), header.generation);
   return place;
@@ -110,7 +113,7 @@ Result<std::span<std::byte>> ShardProcess::payload_place(Link& link, const Frame
 
 Result<> ShardProcess::on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) {
   if (header.type == FrameType::kOpen) return open(link, header, control);
-  if (header.type == FrameType::kPush) return push(link, header);
+  if (header.type == FrameType::kPush) return push(link, header, control);
   return fail(Errc::kProtocol, "a frame that no shard expects");
 }
 
@@ -129,9 +132,9 @@ Result<> ShardProcess::open(Link& from, const FrameHeader& header, std::span<con
   return {};
 }
 
-Result<> ShardProcess::push(Link& from, const FrameHeader& header) {
+Result<> ShardProcess::push(Link& from, const FrameHeader& header, std::span<const std::byte> control) {
   const int rank = from.peer().rank, connection = from.peer().connection;
-  if (header.payload_bytes == 0) TUTTI_TRY(machine_->place(rank, header, connection));
+  if (header.payload_bytes == 0) TUTTI_TRY(payload_place(from, header, control));
   const auto step = pushed(rank, header, connection);
   TUTTI_TRY(step);
   world().checks().acts(*this, machine_->generation());

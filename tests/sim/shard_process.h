@@ -27,7 +27,8 @@ class ShardProcess final : public Process, public Membership::Owner, public Link
   void on_run_ended(const Failure& why) override;
 
   void on_open(Link& link) override;
-  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
+  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                             std::span<const std::byte> control) override;
   Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) override;
   void on_closed(Link& link, const Failure& why) override;
 
@@ -37,7 +38,7 @@ class ShardProcess final : public Process, public Membership::Owner, public Link
   void publish();
   void drop(std::shared_ptr<Link>& lane);
   Result<> open(Link& from, const FrameHeader& header, std::span<const std::byte> control);
-  Result<> push(Link& from, const FrameHeader& header);
+  Result<> push(Link& from, const FrameHeader& header, std::span<const std::byte> control);
   Result<ps::ShardStep> pushed(int rank, const FrameHeader& header, int connection);
   bool share(int rank, const ps::OpenRequest& request);
   void send(const ps::ShardSend& result);

@@ -38,7 +38,7 @@ void StateDonor::on_open(Link& link) {
   link.send(header, {}, all);
 }
 
-Result<std::span<std::byte>> StateDonor::payload_place(Link&, const FrameHeader&) {
+Result<std::span<std::byte>> StateDonor::payload_place(Link&, const FrameHeader&, std::span<const std::byte>) {
   return fail(Errc::kProtocol, "a payload for the donor");
 }
 
@@ -55,7 +55,8 @@ StateReceiver::StateReceiver(Process& process, std::uint32_t generation, Port do
   link_ = Link::connect(process, donor, self, kTimeout, *this);
 }
 
-Result<std::span<std::byte>> StateReceiver::payload_place(Link&, const FrameHeader& header) {
+Result<std::span<std::byte>> StateReceiver::payload_place(Link&, const FrameHeader& header,
+                                                          std::span<const std::byte>) {
   const Buckets shape = initial_parameters(process_.world().settings().table);
   std::size_t bytes = 0;
   for (const Bytes& bucket : shape) bytes += bucket.size();

@@ -22,7 +22,8 @@ class StateDonor final : public LinkSink {
   Port port() const noexcept { return port_; }
 
   void on_open(Link& link) override;
-  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
+  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                             std::span<const std::byte> control) override;
   Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) override;
   void on_closed(Link&, const Failure&) override {}
 
@@ -47,7 +48,8 @@ class StateReceiver final : public LinkSink {
   StateReceiver(Process& process, std::uint32_t generation, Port donor, Done done);
 
   void on_open(Link&) override {}
-  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header) override;
+  Result<std::span<std::byte>> payload_place(Link& link, const FrameHeader& header,
+                                             std::span<const std::byte> control) override;
   Result<> on_frame(Link& link, const FrameHeader& header, std::span<const std::byte> control) override;
   void on_closed(Link& link, const Failure& why) override;
 

@@ -69,6 +69,7 @@ std::string Cause::text() const {
 }
 
 int Cause::run_exit_code() const {
+  if (is_beyond_repair) return kExitPeerLost;
   switch (how) {
     case How::kReported:
       return tutti::exit_code(code);

@@ -44,7 +44,8 @@ struct Cause {
   std::string last_error;  ///< the last line it wrote to stderr, or its own words
   std::string doing;       ///< at its end, by its recording: "had waited 1.204 s for bucket 3"
   How how = How::kExited;
-  Errc code = Errc::kPeerLost;  ///< what the other members fail with
+  Errc code = Errc::kPeerLost;    ///< what the other members fail with
+  bool is_beyond_repair = false;  ///< it could have been made good, but there was nothing left to begin again from
 
   std::string text() const;  ///< "rank 1 on node2 was killed by signal 9 (Killed) at step 37: last error: ..."
   /// The exit code of the run: a code from 64 to 78 is handed on, anything else counts as a bug (70).

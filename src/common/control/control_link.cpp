@@ -2,8 +2,11 @@
 #include "common/control/control_link.h"
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
 #include <future>
 #include <utility>
+
+#include "common/control/absence.h"
 
 namespace tutti {
 namespace {
@@ -12,6 +15,8 @@ namespace {
 constexpr auto kAnswerGrace = std::chrono::seconds(2);
 // Deadlines beyond are as good as none, and must not overflow when something is added to them.
 constexpr auto kWaitMax = std::chrono::hours(24 * 365);
+// Between two tries to reach the coordinator again.
+constexpr auto kPause = std::chrono::milliseconds(50);
 
 TimePoint now() {
   return std::chrono::steady_clock::now();
@@ -27,9 +32,8 @@ ControlLink::ControlLink(Loop& loop, Options options, Logger log, OnNotice on_no
       generation_(options_.credentials.self.generation) {}
 
 ControlLink::~ControlLink() {
-  if (!connection_) return;
   ignore_end();
-  loop_.run([this] { connection_->close(); });
+  loop_.run([this] { close(); });
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return closed_; });
   lock.unlock();
@@ -54,14 +58,22 @@ Result<> ControlLink::connect_to_coordinator() {
     connect(loop_.context(), options_.coordinator, options_.credentials, options_.timeout,
             [this, &connected](Result<std::shared_ptr<Connection>> connection) {
               if (!connection) return connected.set_value(std::move(connection).error());
-              connection_ = *std::move(connection);
-              local_address_ = connection_->local_address();
-              closed_ = false;
-              connection_->start(*this);
+              local_address_ = (*connection)->local_address();
+              begin(*std::move(connection));
               connected.set_value(Result<>());
             });
   });
   return outcome.get();
+}
+
+void ControlLink::begin(std::shared_ptr<Connection> connection) {
+  connection_ = std::move(connection);
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = false;
+  }
+  connection_->keep_alive(options_.absence, KeepAlive::Sign::kAnswer);
+  connection_->start(*this);
 }
 
 Result<std::uint64_t> ControlLink::expect_reply() {
@@ -106,6 +118,10 @@ void ControlLink::write(FrameType type, std::string control, std::uint64_t step,
   header.generation = generation;
   header.sender = static_cast<std::uint16_t>(options_.credentials.self.rank);
   header.step = step;
+  const bool is_resumable = options_.absence > Duration::zero() && type != FrameType::kJoin;
+  if (is_resumable) stream_.sent(header, control);
+  if (!connection_ || (is_resumable && !is_joined_)) return;  // it goes out when this member has come again
+  if (is_resumable) stream_.acknowledged(std::max<std::uint64_t>(connection_->acknowledged(), 1) - 1);
   connection_->send(header, std::move(control));
 }
 
@@ -168,6 +184,11 @@ Result<std::span<std::byte>> ControlLink::payload_place(Connection&, const Frame
 
 Result<> ControlLink::on_frame(Connection&, const FrameHeader& header, std::span<const std::byte> control,
                                std::span<std::byte>) {
+  if (header.type == FrameType::kJoined && header.flags == kComesAgain) {
+    on_joined_again(header, control);
+    return {};
+  }
+  if (header.type != FrameType::kJoined) stream_.count_handled();
   const bool may_be_newer = is_agent() || header.type == FrameType::kJoined || header.type == FrameType::kRegroup;
   if (header.generation < generation_) return {};
   if (header.generation > generation_ && !may_be_newer)
@@ -175,6 +196,7 @@ Result<> ControlLink::on_frame(Connection&, const FrameHeader& header, std::span
   switch (header.type) {
     case FrameType::kJoined:
       if (!is_agent()) generation_ = header.generation;
+      is_joined_ = true;
       return on_reply(control);
     case FrameType::kGathered:
     case FrameType::kStoreReply:
@@ -196,7 +218,83 @@ Result<> ControlLink::on_reply(std::span<const std::byte> control) {
 }
 
 void ControlLink::on_closed(Connection&, const Failure& why) {
+  if (comes_again(why)) {
+    log_.warning("the connection to the coordinator broke, and is made again: {}", why.text());
+    absent_since_ = absent_since_.value_or(now());
+    is_joined_ = false;
+    connection_.reset();
+    return come_again();
+  }
   end(Failure(why).wrap("lost the coordinator at " + options_.coordinator.text()));
+  set_closed();
+}
+
+// --- coming again
+
+bool ControlLink::comes_again(const Failure& why) const {
+  const std::lock_guard lock(mutex_);
+  const bool may_pass = why.code == Errc::kPeerLost || why.code == Errc::kTimeout;
+  return options_.absence > Duration::zero() && lives_ && may_pass && (is_joined_ || absent_since_) && !ended_ &&
+         end_matters_;
+}
+
+void ControlLink::come_again() {
+  Credentials credentials = options_.credentials;
+  credentials.self.generation = generation_;
+  connect(loop_.context(), options_.coordinator, std::move(credentials), options_.absence / 2,
+          [this, lives = std::weak_ptr(lives_)](Result<std::shared_ptr<Connection>> connected) {
+            if (lives.lock()) on_connected_again(std::move(connected));
+          });
+}
+
+// Where nobody listens any more the coordinator's process is gone; whatever else is in the way may pass.
+void ControlLink::on_connected_again(Result<std::shared_ptr<Connection>> connected) {
+  if (!connected) return come_again_later(connected.error());
+  begin(*std::move(connected));
+  FrameHeader header;
+  header.type = FrameType::kJoin;
+  header.flags = kComesAgain;
+  header.generation = generation_;
+  header.sender = static_cast<std::uint16_t>(options_.credentials.self.rank);
+  header.step = stream_.handled();
+  Join message;
+  message.workers = options_.workers;
+  message.host = options_.host;
+  connection_->send(header, encode(message));
+}
+
+void ControlLink::come_again_later(const Failure& why) {
+  const bool may_pass = comes_again(why);
+  if (!may_pass || now() - *absent_since_ > kCutOffTimeouts * options_.absence) {
+    end(Failure(why).wrap("lost the coordinator at " + options_.coordinator.text()));
+    return set_closed();
+  }
+  const auto timer = std::make_shared<boost::asio::steady_timer>(loop_.context(), kPause);
+  timer->async_wait([this, timer, lives = std::weak_ptr(lives_)](boost::system::error_code) {
+    if (lives.lock()) come_again();
+  });
+}
+
+void ControlLink::on_joined_again(const FrameHeader& header, std::span<const std::byte> control) {
+  const auto reply = decode<Reply>(control);
+  if (!reply || !reply->ok || !stream_.reaches(header.step)) {
+    const Failure why = !reply       ? reply.error()
+                        : !reply->ok ? fail(reply->code, reply->text)
+                                     : fail(Errc::kPeerLost, "too much was said in its absence");
+    return end(Failure(why).wrap("this process cannot come back to the run"));
+  }
+  is_joined_ = true;
+  absent_since_.reset();
+  for (const auto& [missed, bytes] : stream_.resume(header.step)) connection_->send(missed, bytes);
+}
+
+void ControlLink::close() {
+  lives_.reset();
+  if (connection_) return connection_->close();
+  set_closed();
+}
+
+void ControlLink::set_closed() {
   const std::lock_guard lock(mutex_);
   closed_ = true;
   changed_.notify_all();

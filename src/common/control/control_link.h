@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every member's connection to the coordinator has in common: joining, requests that wait for their reply, and the
-// end, which ends all waits. Member and AgentLink are made of it.
+// end, which ends all waits. A connection that breaks or falls silent is made again, and both sides go on from what the
+// other has handled. Member and AgentLink are made of it.
 // Thread safety: any thread but the loop's, except where said.
 #pragma once
 
@@ -15,6 +16,7 @@
 
 #include "common/clock.h"
 #include "common/control/messages.h"
+#include "common/control/resumable_stream.h"
 #include "common/log.h"
 #include "common/net/connection.h"
 #include "common/net/loop.h"
@@ -30,6 +32,7 @@ class ControlLink final : private FrameSink {
     std::string host;
     int workers = 0;                              ///< the world size to agree on; 0: whatever the coordinator's is
     Duration timeout = std::chrono::seconds(30);  ///< of join and of each request that names no deadline
+    Duration absence{};  ///< for so long the coordinator keeps this member's place (absence.h); zero: not at all
   };
   /// Takes what the coordinator says of itself. Called on the loop.
   using OnNotice = std::function<Result<>(FrameType type, std::span<const std::byte> control)>;
@@ -79,6 +82,14 @@ class ControlLink final : private FrameSink {
   void on_closed(Connection& connection, const Failure& why) override;
   Result<> on_reply(std::span<const std::byte> control);
   Result<> connect_to_coordinator();
+  void begin(std::shared_ptr<Connection> connection);
+  bool comes_again(const Failure& why) const;
+  void come_again();
+  void come_again_later(const Failure& why);
+  void on_connected_again(Result<std::shared_ptr<Connection>> connected);
+  void on_joined_again(const FrameHeader& header, std::span<const std::byte> control);
+  void close();
+  void set_closed();
   Result<Reply> wait_for(std::uint64_t request, Deadline deadline);
   Result<std::uint64_t> expect_reply();
   void write(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation);
@@ -89,8 +100,14 @@ class ControlLink final : private FrameSink {
   const Options options_;
   const Logger log_;
   const OnNotice on_notice_;
-  std::shared_ptr<Connection> connection_;
   std::string local_address_;
+
+  // Owned by the loop.
+  std::shared_ptr<Connection> connection_;
+  ResumableStream stream_;
+  bool is_joined_ = false;  // on the connection that there is
+  std::optional<TimePoint> absent_since_;
+  std::shared_ptr<bool> lives_ = std::make_shared<bool>(true);  // null: what comes of a try to connect is not wanted
 
   std::atomic<std::uint32_t> generation_;  // changed on the loop
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/control/coordinator.h"
 
+#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <future>
 #include <map>
 #include <utility>
+
+#include "common/control/resumable_stream.h"
 
 namespace tutti {
 
@@ -28,6 +31,11 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
     const MemberId id;
     bool joined = false;
   };
+  // A member's, whose connection may break and be made again.
+  struct Place {
+    Peer* peer = nullptr;  // null: it is absent
+    ResumableStream stream;
+  };
 
   Impl(Loop& loop_, Options options_, const Clock& clock_, Logger log_, Callbacks callbacks_)
       : loop(loop_),
@@ -42,10 +50,15 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
   void welcome(std::shared_ptr<Connection> connection);
   Result<> on_frame(Peer& peer, const FrameHeader& header, std::span<const std::byte> control);
   Result<> join(Peer& peer, const FrameHeader& header, std::span<const std::byte> control);
-  void refuse(Peer& peer, const Failure& why);
+  Result<CoordinatorFsm::Actions> admit(const Peer& peer, const FrameHeader& header,
+                                        std::span<const std::byte> control);
+  void refuse(Peer& peer, const FrameHeader& join, const Failure& why);
+  void go_on(Place& place, const FrameHeader& join, std::string welcome);
   void on_closed(Peer& peer, const Failure& why);
   void carry_out(const CoordinatorFsm::Actions& actions);
-  void send(Peer& peer, FrameType type, std::string control);
+  void send(Place& place, FrameType type, std::string control);
+  FrameHeader header(FrameType type) const;
+  bool keeps_places() const { return options.machine.absence > Duration::zero(); }
   void set_timer();
   void stop();
 
@@ -59,7 +72,7 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
   std::unique_ptr<Acceptor> acceptor;
   Endpoint endpoint;
   std::map<Connection*, std::unique_ptr<Peer>> peers;
-  std::map<MemberId, Peer*> members;
+  std::map<MemberId, Place> members;
   bool stopping = false;
   std::promise<void> stopped;
 };
@@ -80,12 +93,16 @@ void Coordinator::Impl::welcome(std::shared_ptr<Connection> connection) {
   auto peer = std::make_unique<Peer>(*this, connection);
   Peer& sink = *peer;
   peers[connection.get()] = std::move(peer);
+  connection->keep_alive(options.machine.absence, KeepAlive::Sign::kAnswer);
   connection->start(sink);
 }
 
 Result<> Coordinator::Impl::on_frame(Peer& peer, const FrameHeader& header, std::span<const std::byte> control) {
   if (stopping) return {};
   if (!peer.joined) return join(peer, header, control);
+  const auto member = members.find(peer.id);
+  if (member == members.end() || member->second.peer != &peer) return {};  // it has come again on another connection
+  member->second.stream.count_handled();
   auto actions = machine.frame(peer.id, header, control, clock.now());
   if (!actions) return std::move(actions).error();
   carry_out(*actions);
@@ -93,36 +110,62 @@ Result<> Coordinator::Impl::on_frame(Peer& peer, const FrameHeader& header, std:
 }
 
 Result<> Coordinator::Impl::join(Peer& peer, const FrameHeader& header, std::span<const std::byte> control) {
-  auto actions = machine.join(peer.id, header, control, clock.now());
+  auto actions = admit(peer, header, control);
   if (!actions) {
-    refuse(peer, actions.error());
+    refuse(peer, header, actions.error());
     return {};
   }
-  // A predecessor whose connection is still open is nobody any more: its frames are of an older generation.
-  if (const auto before = members.find(peer.id); before != members.end()) before->second->connection->close(true);
+  Place& place = members[peer.id];
+  // A predecessor whose connection is still open is nobody any more: its frames are of an older generation. And of a
+  // connection that broke for the member only nothing is heard either.
+  if (place.peer != nullptr) place.peer->connection->close(true);
+  if (header.flags != kComesAgain) place.stream = {};
+  place.peer = &peer;
   peer.joined = true;
-  members[peer.id] = &peer;
   log.debug("{} joined from {}", describe(peer.id), peer.connection->peer_address());
+  // The machine's welcome comes first.
+  go_on(place, header, std::move(actions->front().control));
+  actions->erase(actions->begin());
   carry_out(*actions);
   return {};
 }
 
-void Coordinator::Impl::refuse(Peer& peer, const Failure& why) {
+Result<CoordinatorFsm::Actions> Coordinator::Impl::admit(const Peer& peer, const FrameHeader& header,
+                                                         std::span<const std::byte> control) {
+  const auto member = members.find(peer.id);
+  const bool is_known = member != members.end() && member->second.stream.reaches(header.step);
+  if (header.flags == kComesAgain && !is_known)
+    return fail(Errc::kPeerLost, describe(peer.id) + " comes again, and is not known any more");
+  return machine.join(peer.id, header, control, clock.now());
+}
+
+void Coordinator::Impl::go_on(Place& place, const FrameHeader& join, std::string welcome) {
+  FrameHeader joined = header(FrameType::kJoined);
+  joined.flags = join.flags;
+  joined.step = place.stream.handled();
+  place.peer->connection->send(joined, std::move(welcome));
+  if (join.flags != kComesAgain) return;
+  for (const auto& [missed, bytes] : place.stream.resume(join.step)) place.peer->connection->send(missed, bytes);
+}
+
+void Coordinator::Impl::refuse(Peer& peer, const FrameHeader& join, const Failure& why) {
   log.warning("refused {} at {}: {}", describe(peer.id), peer.connection->peer_address(), why.text());
   Reply refusal;
   refusal.ok = false;
   refusal.code = why.code;
   refusal.text = why.text();
-  send(peer, FrameType::kJoined, encode(refusal));
+  FrameHeader refused = header(FrameType::kJoined);
+  refused.flags = join.flags;
+  peer.connection->send(refused, encode(refusal));
   peer.connection->close();
 }
 
 void Coordinator::Impl::on_closed(Peer& peer, const Failure& why) {
   const auto member = members.find(peer.id);
-  if (member != members.end() && member->second == &peer) {
-    members.erase(member);
+  if (member != members.end() && member->second.peer == &peer) {
+    member->second.peer = nullptr;
     log.debug("{} is gone: {}", describe(peer.id), why.text());
-    if (!stopping) carry_out(machine.closed(peer.id, why, clock.now()));
+    if (!stopping) carry_out(machine.closed(peer.id, why, clock.now(), peer.connection->silent()));
   }
   peers.erase(peer.connection.get());
   if (stopping && peers.empty()) stopped.set_value();
@@ -133,7 +176,7 @@ void Coordinator::Impl::carry_out(const CoordinatorFsm::Actions& actions) {
     const auto member = members.find(action.to);
     switch (action.kind) {
       case CoordinatorAction::Kind::kSend:
-        if (member != members.end()) send(*member->second, action.type, action.control);
+        if (member != members.end()) send(member->second, action.type, action.control);
         break;
       case CoordinatorAction::Kind::kNotice:
         if (callbacks.notice) callbacks.notice(action.line);
@@ -149,11 +192,21 @@ void Coordinator::Impl::carry_out(const CoordinatorFsm::Actions& actions) {
   set_timer();
 }
 
-void Coordinator::Impl::send(Peer& peer, FrameType type, std::string control) {
+// What is said to one that is absent waits for it.
+void Coordinator::Impl::send(Place& place, FrameType type, std::string control) {
+  const FrameHeader frame = header(type);
+  if (keeps_places()) place.stream.sent(frame, control);
+  if (place.peer == nullptr) return;
+  Connection& connection = *place.peer->connection;
+  place.stream.acknowledged(std::max<std::uint64_t>(connection.acknowledged(), 1) - 1);
+  connection.send(frame, std::move(control));
+}
+
+FrameHeader Coordinator::Impl::header(FrameType type) const {
   FrameHeader header;
   header.type = type;
   header.generation = machine.generation();
-  peer.connection->send(header, std::move(control));
+  return header;
 }
 
 void Coordinator::Impl::set_timer() {

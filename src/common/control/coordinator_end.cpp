@@ -28,6 +28,8 @@ Result<> CoordinatorFsm::on_abort(const MemberId& from, Abort message) {
   cause.how = Cause::How::kReported;
   cause.code = message.code;
   cause.last_error = std::move(message.text);
+  // Whoever has waited in vain is not the guilty one where somebody cannot be reached.
+  if (is_echo(message.code)) judge_reachability(Duration::zero());
   blame(from, std::move(cause), is_echo(message.code) ? Certainty::kHearsay : Certainty::kKnown);
   roster_.at(from).reported = true;
   return {};

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <utility>
 
+#include "common/control/resumable_stream.h"
+
 namespace tutti {
 namespace {
 
@@ -23,7 +25,8 @@ CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
       goodbyes_(options_.workers),
       verdict_(options_.patience),
       attempts_(options_.replacements),
-      liveness_(options_.timeout) {}
+      liveness_(options_.timeout),
+      reachability_(options_.timeout) {}
 
 Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const FrameHeader& header,
                                                      std::span<const std::byte> control, TimePoint now) {
@@ -41,15 +44,17 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
     return fail(Errc::kMismatch, describe(who) + " was started for " + std::to_string(message->workers) +
                                      " workers, the run has " + std::to_string(options_.workers));
   }
-  if (phase_ != Phase::kRunning && who.role != Role::kAgent) {
+  if (phase_ != Phase::kRunning && who.role != Role::kAgent && !is_absent(who)) {
     return verdict_.cause() ? fail(verdict_.cause()->code, verdict_.cause()->text())
                             : fail(Errc::kCancelled, "the run is over");
   }
-  TUTTI_TRY(roster_.join(who, message->host));
+  const bool is_new = header.flags != kComesAgain;
+  TUTTI_TRY(is_new ? roster_.join(who, message->host) : come_again(who, header));
   Reply welcome;
   welcome.request = message->request;
   welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
+  if (!is_new) return std::exchange(actions_, {});           // what it has missed is kept for it
   if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
@@ -101,6 +106,9 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
     case FrameType::kRestart:
       if (from.role == Role::kWorker) return handle(from, control, &CoordinatorFsm::on_restart);
       break;
+    case FrameType::kUnreachable:
+      if (!is_agent) return handle(from, control, &CoordinatorFsm::on_unreachable);
+      break;
     case FrameType::kContribute:
       if (from.role == Role::kWorker) return handle(from, control, &CoordinatorFsm::on_contribute);
       break;
@@ -123,11 +131,17 @@ Result<> CoordinatorFsm::dispatch(const MemberId& from, const FrameHeader& heade
                                    std::to_string(static_cast<int>(header.type)) + ", which it never sends");
 }
 
-CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failure& why, TimePoint now) {
+CoordinatorFsm::Actions CoordinatorFsm::closed(const MemberId& who, const Failure& why, TimePoint now,
+                                               Duration silent) {
   now_ = now;
   Roster::Entry* const found = roster_.find(who);
   if (!found) return {};  // of a world that was larger
+  if (may_come_again(who, why)) {
+    absent_[who] = {now - silent, why.text(), why.code == Errc::kTimeout};
+    return {};
+  }
   Roster::Entry& entry = *found;
+  absent_.erase(who);
   if (std::exchange(entry.connected, false) && !entry.left) {
     Cause cause;
     cause.how = Cause::How::kLost;
@@ -145,6 +159,7 @@ CoordinatorFsm::Actions CoordinatorFsm::tick(TimePoint now) {
   now_ = now;
   answer_late_requests();
   judge();
+  give_up_the_absent();
   evict_the_late();
   start_the_due();
   change_the_world();
@@ -165,6 +180,9 @@ std::optional<TimePoint> CoordinatorFsm::next_deadline() const {
   if (phase_ == Phase::kRunning) consider(next_change());
   if (phase_ == Phase::kRunning) consider(verdict_.next_deadline());
   if (phase_ == Phase::kRunning) consider(liveness_.next_look());
+  if (phase_ == Phase::kRunning) {
+    for (const auto& [member, absence] : absent_) consider(give_up_time(member));
+  }
   if (phase_ == Phase::kAborting || phase_ == Phase::kClosing) consider(end_deadline_);
   return phase_ == Phase::kFinished ? std::nullopt : next;
 }

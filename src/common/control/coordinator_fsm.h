@@ -20,6 +20,7 @@
 #include "common/control/kv_store.h"
 #include "common/control/liveness.h"
 #include "common/control/messages.h"
+#include "common/control/reachability.h"
 #include "common/control/roster.h"
 #include "common/net/frame.h"
 #include "common/result.h"
@@ -34,8 +35,9 @@ struct CoordinatorOptions {
   int replacements = 0;          ///< tries without progress to replace a lost process; 0: a loss ends the run
   bool restartable = false;      ///< all workers may begin again at any step: there are checkpoints
   std::map<MemberId, std::int32_t> homes = {};  ///< the agents that start the members; not named: agent 0
-  Duration timeout{};          ///< silence or lack of progress that counts as a loss (liveness.h); 0: none does
-  Elasticity elasticity = {};  ///< how the world may change
+  Duration timeout{};  ///< silence or lack of progress that counts as a loss (liveness.h); 0: none does
+  Duration absence{};  ///< for so long a member whose connection broke may come again (absence.h); 0: it is lost
+  Elasticity elasticity = {};                       ///< how the world may change
   Duration patience = std::chrono::seconds(1);      ///< how long a closed connection waits for its agent's reason
   Duration end_timeout = std::chrono::seconds(30);  ///< how long the end of the run waits for those that do not answer
 };
@@ -62,8 +64,9 @@ class CoordinatorFsm {
   /// A frame of one that joined. A failure is kProtocol: the shell closes the connection and tells closed().
   Result<Actions> frame(const MemberId& from, const FrameHeader& header, std::span<const std::byte> control,
                         TimePoint now);
-  /// The connection of one that joined is gone.
-  Actions closed(const MemberId& who, const Failure& why, TimePoint now);
+  /// The connection of one that joined is gone, after it has not been heard of for `silent`. It may come again: by a
+  /// join() whose header has the flag kComesAgain.
+  Actions closed(const MemberId& who, const Failure& why, TimePoint now, Duration silent = {});
   Actions tick(TimePoint now);
   /// The user wants another number of workers. A notice tells where that cannot be.
   Actions resize(int workers, TimePoint now);
@@ -126,6 +129,17 @@ class CoordinatorFsm {
   void act_on(const Liveness::Finding& finding);
   void condemn(const MemberId& who, std::string why);
 
+  // coordinator_absence.cpp: who cannot be reached, by the coordinator or by its peers
+  Result<> come_again(const MemberId& who, const FrameHeader& header);
+  bool may_come_again(const MemberId& who, const Failure& why) const;
+  bool is_absent(const MemberId& who) const { return absent_.contains(who); }
+  bool hears_nobody() const;
+  TimePoint give_up_time(const MemberId& who) const;
+  void give_up_the_absent();
+  void give_up(const MemberId& who, std::string why);
+  Result<> on_unreachable(const MemberId& from, Unreachable message);
+  void judge_reachability(Duration longer_than);
+
   // coordinator_resize.cpp: how a run goes on in another world
   Result<> ask_for_world(int workers);
   Result<WorldPlan> plan_world(int workers) const;
@@ -151,6 +165,12 @@ class CoordinatorFsm {
     TimePoint due{};  ///< then its agent is told to end it
     bool evicted = false;
   };
+  /// A member whose connection broke, and that may come again.
+  struct Absence {
+    TimePoint heard{};  ///< the last time
+    std::string why;
+    bool is_silent = false;  ///< it was given up for its silence; else the connection was ended, which an end can be
+  };
   struct PlannedStart {
     Start start;
     TimePoint due{};
@@ -169,6 +189,8 @@ class CoordinatorFsm {
   Verdict verdict_;
   Attempts attempts_;
   Liveness liveness_;
+  Reachability reachability_;
+  std::map<MemberId, Absence> absent_;
   std::map<MemberId, Loss> losses_;
   std::vector<PlannedStart> starts_;
   WorldChange change_;

@@ -31,6 +31,7 @@ void CoordinatorFsm::judge() {
   for (const Liveness::Finding& finding : liveness_.judge(now_)) {
     if (phase_ == Phase::kRunning) act_on(finding);
   }
+  judge_reachability(options_.timeout);
 }
 
 void CoordinatorFsm::act_on(const Liveness::Finding& finding) {

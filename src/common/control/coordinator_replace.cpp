@@ -61,6 +61,7 @@ void CoordinatorFsm::lose(Cause cause) {
 void CoordinatorFsm::replace(const Cause& cause) {
   const MemberId who = cause.member;
   losses_.erase(who);
+  absent_.erase(who);
   liveness_.forget(who);
   last_loss_ = cause;
   const auto pause = attempts_.next(who, who.role == Role::kWorker ? cause.step : step_of_run());
@@ -79,6 +80,7 @@ void CoordinatorFsm::replace(const Cause& cause) {
 void CoordinatorFsm::begin_generation(const std::vector<MemberId>& lost, const std::string& why) {
   ++generation_;
   liveness_.begin_generation();
+  reachability_.begin_generation();
   gathers_.begin_generation();
   goodbyes_.begin_generation();
   store_.forget_waiters();
@@ -123,7 +125,11 @@ Result<> CoordinatorFsm::on_restart(const MemberId& from, Restart message) {
 
 void CoordinatorFsm::restart_all(const std::string& why) {
   if (restarting_ || phase_ != Phase::kRunning || !last_loss_) return;
-  if (!options_.restartable && step_of_run() > 1) return verdict_.consider(*last_loss_, Certainty::kKnown, now_);
+  if (!options_.restartable && step_of_run() > 1) {
+    Cause cause = *last_loss_;
+    cause.is_beyond_repair = true;
+    return verdict_.consider(std::move(cause), Certainty::kKnown, now_);
+  }
   notice("all workers begin again: " + why);
   end_everybody();
   begin_again();
@@ -133,6 +139,7 @@ void CoordinatorFsm::end_everybody() {
   restarting_ = true;
   losses_.clear();
   starts_.clear();
+  reachability_.begin_generation();
   ++generation_;  // what those say that are being ended is not heard any more
   evict_all();
 }
@@ -157,6 +164,7 @@ void CoordinatorFsm::begin_again() {
   goodbyes_ = GatherTable(options_.workers);
   store_ = KvStore();
   leaving_servers_.clear();
+  std::erase_if(absent_, [](const auto& entry) { return entry.first.role != Role::kAgent; });
   for (const MemberId& member : members) {
     roster_.vacate(member, generation_);
     roster_.at(member).step = 0;

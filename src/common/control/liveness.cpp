@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "common/control/absence.h"
+
 namespace tutti {
 namespace {
 
@@ -13,7 +15,6 @@ constexpr int kQuietPart = 3;     // of a timeout
 constexpr int kUsualSteps = 10;   // that a step may last
 constexpr int kWorkTimeouts = 4;  // but never more
 constexpr int kStartTimeouts = 8;
-constexpr int kCutOffTimeouts = 10;
 constexpr std::uint64_t kWindowSteps = 5;
 constexpr auto kTellAgain = std::chrono::minutes(2);
 

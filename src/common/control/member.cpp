@@ -111,7 +111,8 @@ void Member::record_to(EventSink& events) noexcept {
 }
 
 Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger log) {
-  ControlLink::Options link{options.coordinator, options.credentials, options.host, options.workers, options.timeout};
+  ControlLink::Options link{options.coordinator, options.credentials, options.host,
+                            options.workers,     options.timeout,     options.absence};
   std::unique_ptr<Member> member(new Member);
   member->impl_ = std::make_shared<Impl>(loop, std::move(link), std::move(log));
   TUTTI_TRY(member->impl_->link.join());
@@ -234,6 +235,10 @@ void Member::report_failure(const Failure& failure) noexcept {
   const PeerIdentity& self = impl_->link.options().credentials.self;
   const Abort abort{failure.code, {self.role, self.rank}, failure.text()};
   impl_->link.send(FrameType::kAbort, encode(abort), impl_->step);
+}
+
+void Member::cannot_reach(std::uint32_t generation, const Unreachable& peers) {
+  impl_->link.send(FrameType::kUnreachable, encode(peers), impl_->step, generation);
 }
 
 void Member::on_abort(std::function<void(const Failure&)> f) {

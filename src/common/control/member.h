@@ -31,6 +31,7 @@ class Member {
     std::string host;                             ///< this machine's name, for messages
     int workers = 0;                              ///< the world size to agree on; 0: whatever the coordinator's is
     Duration timeout = std::chrono::seconds(30);  ///< of join and of each request that names no deadline
+    Duration absence{};  ///< for so long the coordinator keeps this member's place (absence.h); zero: not at all
   };
   /// Connects, proves the secret and joins. Errors: kAuthentication, kUnavailable, kTimeout, kMismatch (a rank that is
   /// already taken, a world of another size).
@@ -91,6 +92,8 @@ class Member {
   void progress(std::uint64_t step) noexcept;
   /// Tells the coordinator why this process is about to end: the cause the user will read. Never waits.
   void report_failure(const Failure& failure) noexcept;
+  /// Tells the coordinator whom of `generation` this process cannot reach. REQUIRES: called on the loop.
+  void cannot_reach(std::uint32_t generation, const Unreachable& peers);
   /// `f` is called once, on the loop, when the run is over for a reason outside this process: the coordinator's cause
   /// (kPeerLost, and so on), or the coordinator itself lost. At once if that is so already.
   void on_abort(std::function<void(const Failure&)> f);

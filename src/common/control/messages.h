@@ -94,6 +94,24 @@ struct Restart {
   }
 };
 
+/// kUnreachable, to the coordinator: the peers that the sender cannot reach now, all of them; again and again while
+/// there are some. It is hearsay: either side may be the one that is cut off.
+struct Unreachable {
+  struct Peer {
+    MemberId member;
+    std::uint64_t silent_ns = 0;  ///< since the sender heard of it last
+    template <class Archive>
+    void serialize(Archive& archive) {
+      archive(member, silent_ns);
+    }
+  };
+  std::vector<Peer> peers;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(peers);
+  }
+};
+
 /// kStart, to an agent: start the member's process again.
 struct Start {
   MemberId member;

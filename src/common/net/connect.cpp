@@ -18,7 +18,8 @@ boost::asio::awaitable<Result<>> reach(Socket& socket, const Endpoint& to, const
   if (malformed) co_return fail(Errc::kConfig, "expected an address in numbers, found '" + to.host + "'");
 
   auto [error] = co_await socket.async_connect(endpoint, boost::asio::as_tuple(boost::asio::use_awaitable));
-  if (error) co_return fail(Errc::kUnavailable, error.message());
+  if (error == boost::asio::error::connection_refused) co_return fail(Errc::kUnavailable, error.message());
+  if (error) co_return fail(Errc::kPeerLost, error.message());
   ClientHandshakeFsm machine(credentials.secret, credentials.job, credentials.self, random_nonce());
   co_return co_await shake_hands(socket, machine);
 }

@@ -36,10 +36,16 @@ struct Connection::Impl {
         peer_address(remote_text(socket)),
         local_address(tutti::local_address(socket)),
         linger(socket.get_executor()),
-        reader(owner, socket, [this](const Failure& why) { finish(why); }),
+        alive_timer(socket.get_executor()),
+        reader(
+            owner, socket, [this](const Failure& why) { finish(why); },
+            [this](const FrameHeader& word) {
+              if (alive) alive->heard(word);
+            }),
         writer(
             owner, socket, [this] { on_flushed(); }, [this](const Failure& why) { on_unwritable(why); }) {}
 
+  void keep_alive();
   void close_softly();
   void on_flushed();
   void on_unwritable(const Failure& why);
@@ -51,12 +57,27 @@ struct Connection::Impl {
   const PeerIdentity peer;
   const std::string peer_address;
   const std::string local_address;
-  boost::asio::steady_timer linger;
+  boost::asio::steady_timer linger, alive_timer;
+  std::optional<KeepAlive> alive;
   FrameReader reader;
   FrameWriter writer;
   FrameSink* sink = nullptr;
   State state = State::kOpen;
 };
+
+void Connection::Impl::keep_alive() {
+  if (state != State::kOpen) return;
+  alive->look(reader.bytes(), std::chrono::steady_clock::now());
+  if (alive->is_dead()) {
+    return finish(fail(Errc::kTimeout, "nothing has been heard of the other side for " +
+                                           std::to_string(to_seconds(alive->silent())) + " s"));
+  }
+  writer.push({alive->word(reader.handled()), {}, {}, {}, nullptr});
+  alive_timer.expires_after(alive->period());
+  alive_timer.async_wait([this, keep = self.shared_from_this()](const ErrorCode& error) {
+    if (!error) keep_alive();
+  });
+}
 
 // A socket that is closed while the peer's bytes lie unread in it sends a reset, which may overtake our last frames. So
 // the end is told first, and what still comes is read and dropped.
@@ -96,6 +117,7 @@ void Connection::Impl::finish(Failure why) {
   ErrorCode ignored;
   socket.close(ignored);
   linger.cancel();
+  alive_timer.cancel();
   boost::asio::post(socket.get_executor(), [this, keep = self.shared_from_this(), why = std::move(why)] {
     for (auto& frame : writer.take_unsent()) {
       if (frame.sent) frame.sent(false);
@@ -116,10 +138,15 @@ void Connection::measure(CopyMeter* meter) noexcept {
   impl_->writer.measure(meter);
 }
 
+void Connection::keep_alive(Duration timeout, KeepAlive::Sign sign) {
+  if (timeout > Duration::zero()) impl_->alive.emplace(timeout, sign);
+}
+
 void Connection::start(FrameSink& sink) {
   TUTTI_ASSERT(impl_->sink == nullptr, "a connection is started once");
   impl_->sink = &sink;
   impl_->reader.start(sink);
+  if (impl_->alive) impl_->keep_alive();
 }
 
 void Connection::send(FrameHeader header, std::string control, std::span<const std::byte> payload,
@@ -155,6 +182,12 @@ std::uint64_t Connection::bytes_sent() const noexcept {
 }
 std::uint64_t Connection::bytes_received() const noexcept {
   return impl_->reader.bytes();
+}
+Duration Connection::silent() const noexcept {
+  return impl_->alive ? impl_->alive->silent() : Duration::zero();
+}
+std::uint64_t Connection::acknowledged() const noexcept {
+  return impl_->alive ? impl_->alive->acknowledged() : 0;
 }
 
 }  // namespace tutti

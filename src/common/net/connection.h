@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/net/frame.h"
 #include "common/net/handshake_fsm.h"
+#include "common/net/keep_alive.h"
 #include "common/result.h"
 
 namespace tutti {
@@ -52,7 +53,8 @@ class FrameSink {
   /// A whole frame whose checksum holds. A failure closes the connection.
   virtual Result<> on_frame(Connection& from, const FrameHeader& header, std::span<const std::byte> control,
                             std::span<std::byte> payload) = 0;
-  /// The last call: the peer closed (kPeerLost), a frame was refused (kProtocol), or close() was called (kCancelled).
+  /// The last call: the peer closed (kPeerLost), was not heard of any more (kTimeout), a frame was refused (kProtocol),
+  /// or close() was called (kCancelled).
   virtual void on_closed(Connection& connection, const Failure& why) = 0;
 };
 
@@ -65,6 +67,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   /// Tells `meter`, which outlives the connection, of every pass over payloads. REQUIRES: before start.
   void measure(CopyMeter* meter) noexcept;
+  /// Gives the peer up when it shows no sign of life for half of `timeout`; the peer does the same. Zero: never.
+  /// REQUIRES: before start.
+  void keep_alive(Duration timeout, KeepAlive::Sign sign);
   /// Begins to read. `sink` must outlive the connection or on_closed, whichever comes first.
   void start(FrameSink& sink);
   /// Queues a frame. Lengths and checksum of `header` are filled in here. `payload` must stay unchanged until `sent`
@@ -83,6 +88,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::string& local_address() const noexcept;
   std::uint64_t bytes_sent() const noexcept;
   std::uint64_t bytes_received() const noexcept;
+  /// Where it is kept alive: how long there was no sign of life, and how many frames of this side the peer's sink has
+  /// taken, as far as it has told.
+  Duration silent() const noexcept;
+  std::uint64_t acknowledged() const noexcept;
 
  private:
   struct Impl;

@@ -24,6 +24,7 @@ bool is_known(FrameType type) {
     case FrameType::kAbort:
     case FrameType::kRegroup:
     case FrameType::kRestart:
+    case FrameType::kUnreachable:
     case FrameType::kChildExited:
     case FrameType::kShutdown:
     case FrameType::kAgentDone:
@@ -40,6 +41,7 @@ bool is_known(FrameType type) {
     case FrameType::kState:
     case FrameType::kStatePart:
     case FrameType::kStateTaken:
+    case FrameType::kAlive:
       return true;
   }
   return false;

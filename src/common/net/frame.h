@@ -27,6 +27,7 @@ enum class FrameType : std::uint16_t {
   kAbort,
   kRegroup,
   kRestart,
+  kUnreachable,
   // between an agent and the coordinator
   kChildExited = 32,
   kShutdown,
@@ -46,6 +47,8 @@ enum class FrameType : std::uint16_t {
   kState = 96,
   kStatePart,
   kStateTaken,
+  // on any connection (keep_alive.h)
+  kAlive = 128,
 };
 
 struct FrameHeader {

@@ -22,8 +22,9 @@ boost::asio::mutable_buffer as_buffer(std::span<std::byte> bytes) {
 
 }  // namespace
 
-FrameReader::FrameReader(Connection& owner, Connection::Socket& socket, std::function<void(const Failure&)> on_end)
-    : owner_(owner), socket_(socket), on_end_(std::move(on_end)) {}
+FrameReader::FrameReader(Connection& owner, Connection::Socket& socket, std::function<void(const Failure&)> on_end,
+                         std::function<void(const FrameHeader&)> on_alive)
+    : owner_(owner), socket_(socket), on_end_(std::move(on_end)), on_alive_(std::move(on_alive)) {}
 
 void FrameReader::start(FrameSink& sink) {
   sink_ = &sink;
@@ -80,8 +81,13 @@ void FrameReader::read_payload() {
 
 void FrameReader::deliver() {
   if (crc_ != header_.crc) return end(fail(Errc::kProtocol, "a frame whose checksum does not hold"));
+  if (header_.type == FrameType::kAlive) {
+    on_alive_(header_);
+    return read_header();
+  }
   auto result = sink_->on_frame(owner_, header_, control_, payload_);
   if (!result) return end(std::move(result).error());
+  ++handled_;
   read_header();
 }
 

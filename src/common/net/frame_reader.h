@@ -15,14 +15,18 @@ namespace tutti {
 
 class FrameReader {
  public:
-  /// `on_end` is called once, with the reason why nothing more will be read.
-  FrameReader(Connection& owner, Connection::Socket& socket, std::function<void(const Failure&)> on_end);
+  /// `on_end` is called once, with the reason why nothing more will be read; `on_alive` for each frame of that type,
+  /// which the sink does not see.
+  FrameReader(Connection& owner, Connection::Socket& socket, std::function<void(const Failure&)> on_end,
+              std::function<void(const FrameHeader&)> on_alive);
 
   void start(FrameSink& sink);
   void measure(CopyMeter* meter) noexcept { meter_ = meter; }
   /// From here on bytes are read and dropped until the peer closes.
   void discard() { discarding_ = true; }
   std::uint64_t bytes() const noexcept { return bytes_; }
+  /// Frames that the sink has taken.
+  std::uint64_t handled() const noexcept { return handled_; }
 
  private:
   using Step = void (FrameReader::*)();
@@ -39,10 +43,11 @@ class FrameReader {
   Connection& owner_;
   Connection::Socket& socket_;
   const std::function<void(const Failure&)> on_end_;
+  const std::function<void(const FrameHeader&)> on_alive_;
   FrameSink* sink_ = nullptr;
   CopyMeter* meter_ = nullptr;
   bool discarding_ = false;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0, handled_ = 0;
 
   // The frame that is being read.
   FrameHeaderBytes header_bytes_{};

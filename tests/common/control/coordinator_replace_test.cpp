@@ -219,6 +219,18 @@ TEST(CoordinatorReplace, AgentThatIsLostWhileAllBeginAgainEndsTheRun) {
   EXPECT_EQ(run.told<Abort>(rank(0), FrameType::kAbort).guilty, agent(1));
 }
 
+// Its coordinator once planned starts that nobody carried out, and ticked without an end.
+TEST(CoordinatorReplace, RunThatEndsWhileAllBeginAgainBeginsNothing) {
+  Driver run(tolerant());
+  run.join_all();
+  run.exited(agent(0), shard(0), SIGKILL);
+  run.say(rank(0), FrameType::kRestart, Restart{"is in its first step"});
+  run.closed(agent(1));
+  for (const MemberId who : {rank(0), rank(1), rank(2), rank(3)}) run.exited(agent(0), who, SIGKILL);
+  const auto next = run.machine.next_deadline();
+  EXPECT_TRUE(!next || *next > run.now);
+}
+
 // Others that joined after the loss once waited for a newcomer that waited for them.
 TEST(CoordinatorReplace, ProcessThatIsReplacedBeforeTheFirstStepBeginsLikeTheOthers) {
   Driver run(tolerant());
@@ -236,6 +248,7 @@ TEST(CoordinatorReplace, WithoutACheckpointALateRestartIsTheEndWithTheFirstCause
   const Abort abort = run.told<Abort>(rank(0), FrameType::kAbort);
   EXPECT_EQ(abort.guilty, rank(1));
   EXPECT_THAT(abort.text, HasSubstr("signal 9"));
+  EXPECT_EQ(run.told<Shutdown>(agent(0), FrameType::kShutdown).exit_code, 69);
 }
 
 TEST(CoordinatorReplace, WithACheckpointAllBeginAgainAtAnyStep) {

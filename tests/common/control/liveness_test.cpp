@@ -146,6 +146,19 @@ TEST(Liveness, WaitsThatAreMadeAnewAreNoSignOfAnybodyWhoIsStuck) {
   EXPECT_THAT(run.found, IsEmpty()) << "as while rank 0 saves a checkpoint and says so";
 }
 
+TEST(Liveness, WhatOthersWaitedForALostOneDoesNotCountAgainstItsSuccessor) {
+  Watched run;
+  run.step(2, milliseconds(500), {});
+  run.wait({0, 1, 3});
+  for (auto number : {0, 1, 3}) run[number].since_ns = ns(seconds(100));
+  run.liveness.forget(rank(2));
+  run[2] = {rank(2), Activity::kStarting};
+  run.pass_for(seconds(20));
+  EXPECT_THAT(run.take(Kind::kStuck), IsEmpty());
+  run.pass_for(seconds(5));
+  EXPECT_THAT(run.take(Kind::kStuck), SizeIs(1));
+}
+
 TEST(Liveness, PatienceIsLongerBeforeTheFirstStepAndBoundedAfterwards) {
   const auto patience = [](Activity activity, int steps, Duration step) {
     Watched run;
@@ -255,7 +268,7 @@ TEST(Liveness, CoordinatorThatHearsNobodyTakesItselfForCutOff) {
       for (const auto& finding : run.liveness.judge(run.now)) run.found.push_back(finding);
     }
   };
-  silence(seconds(29));
+  silence(seconds(59));
   EXPECT_THAT(run.take(Kind::kDead), IsEmpty()) << "steps pause, and no place is given away";
   silence(seconds(1));
   EXPECT_THAT(run.take(Kind::kDead), SizeIs(2)) << "no wait is without a bound";

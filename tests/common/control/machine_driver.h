@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/control/coordinator_fsm.h"
+#include "common/control/resumable_stream.h"
 
 namespace tutti::testing {
 
@@ -48,6 +49,19 @@ class Driver {
     const std::string control = encode(message);
     auto actions = machine.join(who, header(FrameType::kJoin), std::as_bytes(std::span(control)), now);
     if (!actions) return std::move(actions).error();
+    take(*actions);
+    EXPECT_TRUE(reply(who, FrameType::kJoined).ok);
+    return {};
+  }
+  /// Over a connection of its own, as a process that has joined before.
+  Result<> come_again(MemberId who, std::optional<std::uint32_t> generation = std::nullopt) {
+    FrameHeader head = header(FrameType::kJoin);
+    head.flags = kComesAgain;
+    if (generation) head.generation = *generation;
+    const std::string control = encode(Join());
+    auto actions = machine.join(who, head, std::as_bytes(std::span(control)), now);
+    if (!actions) return std::move(actions).error();
+    EXPECT_EQ(actions->size(), 1u) << "what it has missed is the shell's to say";
     take(*actions);
     EXPECT_TRUE(reply(who, FrameType::kJoined).ok);
     return {};
@@ -90,6 +104,10 @@ class Driver {
     say(from_agent, FrameType::kChildExited, ChildExited{child, wait_status, 0, std::move(last_error)});
   }
   void closed(MemberId who) { take(machine.closed(who, fail(Errc::kPeerLost, "the connection broke"), now)); }
+  /// Its connection was given up after so long.
+  void fell_silent(MemberId who, Duration silent) {
+    take(machine.closed(who, fail(Errc::kTimeout, "nothing has been heard"), now, silent));
+  }
   void resize(int workers) { take(machine.resize(workers, now)); }
   void pass(Duration time) {
     now += time;

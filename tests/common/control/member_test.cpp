@@ -11,6 +11,7 @@
 #include "common/control/agent_link.h"
 #include "common/control/coordinator.h"
 #include "tests/common/net/loopback.h"
+#include "tests/common/net/relay.h"
 
 namespace tutti::testing {
 namespace {
@@ -33,6 +34,8 @@ class Run : public ::testing::Test {
     options.machine.workers = workers;
     options.machine.servers = servers;
     options.machine.agents = agents;
+    options.machine.absence = options.machine.timeout = absence;
+    options.machine.replacements = absence > Duration::zero() ? 3 : 0;
     options.secret = credentials().secret;
     options.job = credentials().job;
     Coordinator::Callbacks callbacks;
@@ -42,7 +45,8 @@ class Run : public ::testing::Test {
   }
   Result<std::unique_ptr<Member>> join(std::int32_t rank, Role role = Role::kWorker, int workers = 0) {
     Member::Options options;
-    options.coordinator = coordinator->endpoint();
+    options.coordinator = relay ? relay->endpoint() : coordinator->endpoint();
+    options.absence = absence;
     options.credentials = credentials({role, rank, 1});
     options.host = "node" + std::to_string(rank);
     options.workers = workers;
@@ -50,11 +54,13 @@ class Run : public ::testing::Test {
   }
   std::unique_ptr<AgentLink> join_as_agent(std::int32_t rank) {
     AgentLink::Options options;
-    options.coordinator = coordinator->endpoint();
+    options.coordinator = relay ? relay->endpoint() : coordinator->endpoint();
+    options.absence = absence;
     options.credentials = credentials({Role::kAgent, rank, 1});
     options.host = "node" + std::to_string(rank);
     AgentLink::Callbacks callbacks;
     callbacks.on_shutdown = [this](int code) { shutdowns.put(code); };
+    callbacks.on_evict = [this](const MemberId& member) { evicted.put(member); };
     callbacks.on_lost = [this](const Failure& why) { lost.put(why); };
     return AgentLink::join(loop, options, callbacks, Logger::none()).value();
   }
@@ -75,8 +81,11 @@ class Run : public ::testing::Test {
   Mailbox<int> finished;
   Mailbox<int> shutdowns;
   Mailbox<Failure> lost;
+  Mailbox<MemberId> evicted;
+  Duration absence{};  // set before start()
   Loop loop;
   std::unique_ptr<Coordinator> coordinator;
+  std::unique_ptr<Relay> relay;  // null: nothing stands between members and coordinator
 };
 
 TEST_F(Run, GathersBroadcastsAndLeaves) {
@@ -247,6 +256,76 @@ TEST_F(Run, AgentLearnsThatTheCoordinatorIsLost) {
   const auto agent = join_as_agent(0);
   coordinator.reset();
   EXPECT_THAT(lost.take()->message, HasSubstr("lost the coordinator"));
+}
+
+TEST_F(Run, ConnectionsThatBreakAreMadeAgainAndNothingIsLostOrHandledTwice) {
+  constexpr int kWorkers = 3, kRounds = 200;
+  absence = kPatience;
+  start(kWorkers, 0, 1);
+  relay = std::make_unique<Relay>(coordinator->endpoint());
+  const auto agent = join_as_agent(0);
+  on_each(kWorkers, [this](std::int32_t rank, Member& member) {
+    for (int round = 0; round < kRounds; ++round) {
+      if (round % 10 == rank) relay->cut();
+      ASSERT_TRUE(member.add("count", 1));
+      const auto all = member.all_gather(std::to_string(100 * round + rank), late());
+      ASSERT_TRUE(all) << all.error().text();
+      for (int other = 0; other < kWorkers; ++other) EXPECT_EQ((*all)[other], std::to_string(100 * round + other));
+    }
+    EXPECT_EQ(member.add("count", 0).value(), kWorkers * kRounds);
+    EXPECT_TRUE(member.leave(late()));
+  });
+  EXPECT_GE(relay->connections(), 20) << "they were cut";
+  for (int rank = 0; rank < kWorkers; ++rank) agent->child_exited({Role::kWorker, rank}, 0, kRounds, "");
+  EXPECT_EQ(shutdowns.take(), 0);
+  agent->done();
+  EXPECT_EQ(finished.take(), 0);
+  EXPECT_EQ(lines.size(), 0u);
+  EXPECT_EQ(lost.size(), 0u);
+}
+
+TEST_F(Run, SilentConnectionsAreMadeAgainWhenTheNetworkIsBack) {
+  absence = std::chrono::seconds(2);
+  start(2, 0, 1);
+  relay = std::make_unique<Relay>(coordinator->endpoint());
+  const auto agent = join_as_agent(0);
+  const auto zero = join(0).value(), one = join(1).value();
+  const int before = relay->connections();
+  relay->hold(true);
+  auto waiting = std::async(std::launch::async, [&] { return zero->get("key", late()); });
+  const TimePoint give_up = late();
+  while (relay->connections() < before + 3 && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  relay->hold(false);
+  EXPECT_TRUE(one->set("key", "value"));
+  EXPECT_EQ(waiting.get().value(), "value");
+  EXPECT_FALSE(zero->aborted());
+}
+
+TEST_F(Run, CoordinatorWhoseProcessIsGoneIsNotWaitedFor) {
+  absence = kPatience;
+  start(1, 0, 1);
+  const auto agent = join_as_agent(0);
+  coordinator.reset();
+  EXPECT_THAT(lost.take()->text(), HasSubstr("lost the coordinator"));
+}
+
+TEST_F(Run, WhoWasGivenUpIsToldSoWhenItComesAgain) {
+  absence = std::chrono::seconds(1);
+  start(2, 0, 1);
+  const auto agent = join_as_agent(0);
+  const auto zero = join(0).value();
+  relay = std::make_unique<Relay>(coordinator->endpoint());
+  const auto one = join(1).value();
+  Mailbox<Failure> told;
+  one->on_abort([&](const Failure& why) { told.put(why); });
+  relay->hold(true);
+  relay->cut();
+  EXPECT_EQ(evicted.take(), (MemberId{Role::kWorker, 1}));
+  relay->hold(false);
+  const auto why = told.take();
+  ASSERT_TRUE(why);
+  EXPECT_THAT(why->text(), HasSubstr("rank 1 of generation 1 was given up"));
 }
 
 TEST_F(Run, StrangerWithTheSecretButNoJoinIsDropped) {

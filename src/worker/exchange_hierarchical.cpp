@@ -186,6 +186,12 @@ Result<> HierarchicalExchange::mend(const Succession& succession, Deadline deadl
 // The other hosts have all of it: so this one's sums were sent, and the results are on their way to the leader. What it
 // has shared is mended into every bucket.
 Result<> HierarchicalExchange::catch_up(const Succession& succession, Deadline deadline) {
+  for (std::uint32_t bucket = 0; bucket < plan_.size(); ++bucket) {
+    if (plan_[bucket].reduction == Reduction::kBroadcast || within_->has_begun(bucket)) continue;
+    // Its host's sum was sent before it came in place of a lost one.
+    return fail(Errc::kPeerLost,
+                "other hosts had the step's result before this rank, which is new, had begun the step");
+  }
   if (leads()) {
     TUTTI_ASSERT(summing_.empty(), "an exchange is over when every host has sent its sums");
     TUTTI_TRY(within_->go_on(deadline));

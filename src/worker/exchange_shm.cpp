@@ -202,6 +202,10 @@ Result<> ShmExchange::wait_for_all(Deadline deadline) {
   return not_aborted();
 }
 
+bool ShmExchange::has_begun(std::uint32_t bucket) const {
+  return std::ranges::find(begun_, bucket) != begun_.end();
+}
+
 void ShmExchange::end_exchange() {
   if (!begun_.empty()) ++exchanges_;
   begun_.clear();

@@ -67,6 +67,8 @@ class ShmExchange final : public Exchange {
   /// Local rank 0 has shared the bucket in the exchange that is under way, though it be lost since: the sum's place
   /// then holds what the result was made of.
   bool is_shared(std::uint32_t bucket) const;
+  /// The bucket was started in the exchange that is under way.
+  bool has_begun(std::uint32_t bucket) const;
   /// finish() in two parts, for who has something to do between them: the wait, and that the exchange is over.
   Result<> wait_for_all(Deadline deadline);
   void end_exchange();

@@ -171,11 +171,8 @@ constexpr BucketSpec kFloats{DType::kFloat32, Reduction::kAverage, 1000};
 TEST(HierarchicalExchange, WorksInTheHostsMemoryAndSumsInBothStages) {
   TwoRanks ranks({kFloats, {DType::kInt64, Reduction::kBroadcast, 3}});
   EXPECT_THAT(ranks.between().places, IsEmpty());
-  for (std::size_t b = 0; b < 2; ++b) {
-    const std::byte* const first = ranks.leader_memory().plan.memory[b];
-    EXPECT_EQ(ranks.between().plan().memory[b] - first, 2 * (ranks.other_memory().plan.memory[b] - first))
-        << "the sum lies behind the last rank's buckets";
-  }
+  for (std::size_t b = 0; b < 2; ++b)
+    EXPECT_NE(ranks.between().plan().memory[b], ranks.leader_memory().plan.memory[b]) << "the input stays";
   EXPECT_EQ(ranks.between().plan().buckets[0].reduction, Reduction::kSum);
   EXPECT_EQ(ranks.between().plan().buckets[1].reduction, Reduction::kBroadcast);
 }

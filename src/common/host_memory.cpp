@@ -29,11 +29,12 @@ constexpr std::size_t kAskingMax = 256;  // processes in the middle of a convers
 
 struct Request {
   std::uint64_t magic = kMagic;
-  SegmentRequest wanted;
+  bool forget = false;  // what was made; nothing is wanted
+  SegmentRequest wanted = {};
 };
 struct Reply {
   std::uint64_t magic = kMagic;
-  std::int32_t error = 0;  // an Errc; 0: a descriptor comes along
+  std::int32_t error = 0;  // an Errc; 0: a descriptor comes along, unless nothing was wanted
   char text[kTextMax] = {};
 };
 
@@ -151,6 +152,10 @@ void SegmentKeeper::Impl::answer(int fd) {
   if (got != sizeof request || request.magic != kMagic) {
     return log.warning("a request for shared memory of {} bytes was refused", got);
   }
+  if (request.forget) {
+    kept.clear();
+    return send_reply(fd, Reply{}, -1);
+  }
   const auto segment = segment_for(request.wanted);
   if (!segment) log.warning("{}", segment.error().text());
   send_reply(fd, segment ? Reply{} : refusal(segment.error()), segment ? *segment : -1);
@@ -220,7 +225,8 @@ Result<FileDescriptor> call(const std::string& keeper, const Clock& clock, Deadl
   }
 }
 
-Result<Segment> receive_segment(int socket) {
+/// The segment's descriptor; none where nothing was wanted.
+Result<FileDescriptor> receive_memory(int socket) {
   Reply reply;
   Envelope envelope(&reply, sizeof reply);
   const ssize_t got = ::recvmsg(socket, &envelope.message, MSG_CMSG_CLOEXEC);
@@ -235,17 +241,12 @@ Result<Segment> receive_segment(int socket) {
     return fail(Errc::kPeerLost, "the keeper of this host's shared memory broke off");
   }
   if (reply.error != 0) return fail(static_cast<Errc>(reply.error), std::string(reply.text));
-  return Segment::attach(memory.release());
+  return memory;
 }
 
-}  // namespace
-
-Result<Segment> obtain_segment(const std::string& keeper, const SegmentRequest& wanted, const Clock& clock,
-                               Deadline deadline) {
+Result<FileDescriptor> ask(const std::string& keeper, const Request& request, const Clock& clock, Deadline deadline) {
   auto socket = call(keeper, clock, deadline);
   if (!socket) return std::move(socket).error();
-  Request request;
-  request.wanted = wanted;
   if (::send(socket->get(), &request, sizeof request, MSG_NOSIGNAL) != sizeof request) {
     return fail_errno("the keeper of this host's shared memory cannot be asked", errno, Errc::kPeerLost);
   }
@@ -253,11 +254,25 @@ Result<Segment> obtain_segment(const std::string& keeper, const SegmentRequest& 
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - clock.now()).count();
     const int ready = ::poll(&answer, 1, static_cast<int>(std::clamp<long>(left, 0, 60'000)));
-    if (ready > 0) return receive_segment(socket->get());
+    if (ready > 0) return receive_memory(socket->get());
     if (ready == 0 && clock.now() >= deadline) {
       return fail(Errc::kTimeout, "the keeper of this host's shared memory does not answer");
     }
   }
+}
+
+}  // namespace
+
+Result<Segment> obtain_segment(const std::string& keeper, const SegmentRequest& wanted, const Clock& clock,
+                               Deadline deadline) {
+  auto memory = ask(keeper, {.wanted = wanted}, clock, deadline);
+  if (!memory) return std::move(memory).error();
+  return Segment::attach(memory->release());
+}
+
+Result<> forget_segments(const std::string& keeper, const Clock& clock, Deadline deadline) {
+  const auto answer = ask(keeper, {.forget = true}, clock, deadline);
+  return answer ? Result<>() : Result<>(answer.error());
 }
 
 }  // namespace tutti

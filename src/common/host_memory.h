@@ -51,4 +51,8 @@ class SegmentKeeper {
 Result<Segment> obtain_segment(const std::string& keeper, const SegmentRequest& request, const Clock& clock,
                                Deadline deadline);
 
+/// The keeper lets go of all that it made: who asks from here on gets new memory. For when those who worked in it are
+/// gone. Errors: as obtain_segment().
+Result<> forget_segments(const std::string& keeper, const Clock& clock, Deadline deadline);
+
 }  // namespace tutti

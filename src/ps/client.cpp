@@ -105,11 +105,12 @@ Result<> Client::open(Buckets buckets, Deadline deadline) {
   return await(object, object, deadline);
 }
 
-Result<> Client::start(std::uint32_t object, const Round& round, std::uint32_t bucket) {
+Result<> Client::start(std::uint32_t object, const Round& round, std::uint32_t bucket, bool has_result) {
   TUTTI_TRY(pending_.begin_both(object, ClientSession::key_of(object, bucket)));
   const int rank = options_.credentials.self.rank;
   events_.record({clock_.now(), EventKind::kBucketReady, rank, generation_, round.step, object, bucket, 0});
-  loop_.post([session = session_, object, round, bucket] { session->start(object, round, bucket); });
+  const ChunkState holds = has_result ? ChunkState::kResult : ChunkState::kInput;
+  loop_.post([session = session_, object, round, bucket, holds] { session->start(object, round, bucket, holds); });
   return {};
 }
 

@@ -75,8 +75,8 @@ class Client {
   /// this host. Errors: kMismatch, with the first difference from the other ranks' table.
   Result<> open(Buckets buckets, Deadline deadline);
   /// The bucket's memory holds this rank's input: begin. Never waits. A misuse (ClientFsm::start) ends the next wait
-  /// with kUsage.
-  Result<> start(std::uint32_t object, const Round& round, std::uint32_t bucket);
+  /// with kUsage. `has_result`: instead of an input it holds the result, which others may lack.
+  Result<> start(std::uint32_t object, const Round& round, std::uint32_t bucket, bool has_result = false);
   /// The failure, once there is one.
   Result<> poll() const;
   /// Waits until the bucket, which was started, holds its result. Errors: those of finish().

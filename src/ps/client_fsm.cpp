@@ -54,7 +54,7 @@ std::optional<int> ClientFsm::first_not_open() const {
   return static_cast<int>(found - shards_.begin());
 }
 
-Result<ClientStep> ClientFsm::start(const Round& round, std::uint32_t bucket) {
+Result<ClientStep> ClientFsm::start(const Round& round, std::uint32_t bucket, ChunkState holds) {
   TUTTI_ASSERT(is_open(), "a bucket starts after the open");
   if (bucket >= left_.size())
     return fail(Errc::kUsage, fmt::format("bucket {} of {} was started", bucket, left_.size()));
@@ -73,7 +73,7 @@ Result<ClientStep> ClientFsm::start(const Round& round, std::uint32_t bucket) {
 
   ClientStep step;
   if (plan_.of_bucket(bucket).empty()) step.bucket_done = bucket;
-  for (const Chunk& chunk : plan_.of_bucket(bucket)) standing_.chunks[chunk.index] = ChunkState::kInput;
+  for (const Chunk& chunk : plan_.of_bucket(bucket)) standing_.chunks[chunk.index] = holds;
   queue(bucket, step);
   return step;
 }

@@ -89,10 +89,10 @@ class ClientFsm {
   bool is_open() const;
   std::optional<int> first_not_open() const;
 
-  /// The bucket holds this rank's input. Within a round buckets start in increasing order (so that every rank spends
-  /// its credit on the same chunks), and a round starts when the one before it is finished: otherwise kUsage. REQUIRES:
-  /// is_open().
-  Result<ClientStep> start(const Round& round, std::uint32_t bucket);
+  /// The bucket holds this rank's input, or the result. Within a round buckets start in increasing order (so that every
+  /// rank spends its credit on the same chunks), and a round starts when the one before it is finished: otherwise
+  /// kUsage. REQUIRES: is_open().
+  Result<ClientStep> start(const Round& round, std::uint32_t bucket, ChunkState holds = ChunkState::kInput);
   /// Where the payload of a result goes. kProtocol: a result that is not awaited from that shard, or of another length.
   Result<std::span<std::byte>> place(int shard, const FrameHeader& result);
   /// A result is whole and verified.

@@ -174,12 +174,12 @@ std::vector<ClientSession::Object> ClientSession::objects() const {
   return objects;
 }
 
-void ClientSession::start(std::uint32_t object, const Round& round, std::uint32_t bucket) {
+void ClientSession::start(std::uint32_t object, const Round& round, std::uint32_t bucket, ChunkState holds) {
   ClientFsm* started = machine(object);
   const Result<> failed = pending_.poll();
   // What was started before the end of a generation was heard of is started in the next one.
   if (started == nullptr || (!failed && failed.error().code != Errc::kSuperseded)) return;
-  auto step = started->start(round, bucket);
+  auto step = started->start(round, bucket, holds);
   if (!step) return pending_.fail(step.error());
   carry_out(*started, *step);
 }

@@ -56,7 +56,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   Result<> go_on();
   /// What the session of the next generation goes on with. REQUIRES: shut() is ready.
   std::vector<Object> objects() const;
-  void start(std::uint32_t object, const Round& round, std::uint32_t bucket);
+  void start(std::uint32_t object, const Round& round, std::uint32_t bucket, ChunkState holds);
   void end_round(std::uint32_t object);
   /// Writes down what the object waits for and asks the shard who is missing there.
   void ask(std::uint32_t object);

@@ -113,8 +113,9 @@ class Exchange {
   virtual void abort(const Failure& cause) noexcept = 0;
 
   // --- replacement of lost processes (worker/regroup.h); REQUIRES traits().outlives_losses
-  /// For a rank that lives on. REQUIRES: nobody works in the exchange, and those that were lost are gone; newcomers
-  /// begin when all who live on have mended. Errors: kPeerLost where a rank that is behind cannot catch up any more.
+  /// For every rank, though a newcomer has not opened anything yet. REQUIRES: nobody works in the exchange, and those
+  /// that were lost are gone; newcomers begin when all have mended. Errors: kPeerLost where a rank that is behind
+  /// cannot catch up any more.
   virtual Result<> mend(const Succession& succession, Deadline deadline) {
     return (void)succession, (void)deadline, Result<>();
   }
@@ -123,6 +124,11 @@ class Exchange {
   /// For a newcomer, after its open(): `rounds` exchanges of this plan are over. In the next one it gets the results
   /// that are there already for its input.
   virtual void take_over(std::uint64_t rounds, const Succession& succession) { (void)rounds, (void)succession; }
+  /// start(), where the bucket's memory holds the result, which others may lack.
+  virtual Result<> hand_on(const ExchangeId& id, std::uint32_t bucket) {
+    (void)id, (void)bucket;
+    return fail(Errc::kInternal, "this exchange hands no results on");
+  }
 
   /// `f` is called on the training thread, within the verbs above, for each bucket whose result was found to be in
   /// place. An exchange that tells that by events of its own does not call it.

@@ -53,9 +53,14 @@ class CodecExchange final : public Exchange {
   }
 
   Result<> start(const ExchangeId& id, std::uint32_t bucket) override {
-    if (wires_[bucket]) ps::narrow(wire_, wide(bucket), narrow(bucket));
-    started_.push_back(bucket);
+    to_wire(bucket);
     return inner_->start(id, bucket);
+  }
+
+  /// A result was widened: to narrow it changes nothing.
+  Result<> hand_on(const ExchangeId& id, std::uint32_t bucket) override {
+    to_wire(bucket);
+    return inner_->hand_on(id, bucket);
   }
 
   Result<> poll() override { return inner_->poll(); }
@@ -79,6 +84,11 @@ class CodecExchange final : public Exchange {
   void take_over(std::uint64_t rounds, const Succession& succession) override { inner_->take_over(rounds, succession); }
 
  private:
+  void to_wire(std::uint32_t bucket) {
+    if (wires_[bucket]) ps::narrow(wire_, wide(bucket), narrow(bucket));
+    started_.push_back(bucket);
+  }
+
   static bool is_narrowed(const BucketSpec& spec) {
     return spec.dtype == DType::kFloat32 && spec.reduction != Reduction::kBroadcast && spec.bytes() >= kBytesMin;
   }

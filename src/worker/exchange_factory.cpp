@@ -48,9 +48,10 @@ ShmOptions shm_options(SessionImpl& session) {
   return options;
 }
 
-/// The hosts' leaders do not, yet: the ranks that they stand for would have to go back with them.
+/// Where an engine sums between hosts, it would have to go back together with the stage within them.
 bool outlives_losses(SessionImpl& session) {
-  return session.regrouper() != nullptr && !has_host_stage(session.exchange_name());
+  const std::string_view name = session.exchange_name();
+  return session.regrouper() != nullptr && (!has_host_stage(name) || between_hosts(name) == "ps");
 }
 
 /// Float32 gradients travel as `wire_dtype` says.
@@ -171,9 +172,9 @@ Result<std::unique_ptr<Exchange>> make_exchange(SessionImpl& session, std::uint3
   auto between = make_between(session, object);
   TUTTI_TRY(between);
   if (!has_host_stage(name)) return std::move(*between);
-  return std::make_unique<HierarchicalExchange>(HierarchicalExchange::Options{std::string(name), identity.world_size},
-                                                make_shm(session, /*shares_back=*/true), std::move(*between),
-                                                session.clock());
+  return std::make_unique<HierarchicalExchange>(
+      HierarchicalExchange::Options{std::string(name), identity.world_size, outlives_losses(session)},
+      make_shm(session, /*shares_back=*/true), std::move(*between), session.clock());
 }
 
 Result<std::unique_ptr<ps::Client>> make_client(SessionImpl& session) {

@@ -32,12 +32,18 @@ class PsExchange final : public Exchange {
   Result<> open(ExchangePlan plan, Deadline deadline) override {
     if (!client_.is_connected()) TUTTI_TRY(reconnect(deadline));
     object_ = plan.object;
+    buckets_ = static_cast<std::uint32_t>(plan.buckets.size());
     return client_.open({plan.object, plan.number, std::move(plan.buckets), std::move(plan.memory)}, deadline);
   }
 
   Result<> start(const ExchangeId& id, std::uint32_t bucket) override {
     TUTTI_ASSERT(object_, "an exchange starts after its open");
     return client_.start(*object_, {id.step, id.index}, bucket);
+  }
+
+  Result<> hand_on(const ExchangeId& id, std::uint32_t bucket) override {
+    TUTTI_ASSERT(object_, "an exchange starts after its open");
+    return client_.start(*object_, {id.step, id.index}, bucket, /*has_result=*/true);
   }
 
   Result<> poll() override { return client_.poll(); }
@@ -54,16 +60,23 @@ class PsExchange final : public Exchange {
 
   void abort(const Failure& cause) noexcept override { client_.abort(cause); }
 
-  // What the others have was sent to this rank, too: it is on its way, unless a shard that had it is gone.
+  // What the others have was sent to this rank, too: it is on its way, unless a shard that had it is gone. The round is
+  // over when all go on: until then those that were further may be lost as well, and the round be made again.
   Result<> mend(const Succession& succession, Deadline deadline) override {
+    is_over_ = succession.is_behind;
     if (!succession.is_behind) return {};
     if (succession.lost_a_shard)
       return fail(Errc::kPeerLost, "a shard was lost before this rank had the step's result, which the others have");
     TUTTI_TRY(client_.resume());
-    return client_.finish(*object_, deadline);
+    for (std::uint32_t bucket = 0; bucket < buckets_; ++bucket) TUTTI_TRY(client_.wait(*object_, bucket, deadline));
+    return {};
   }
 
-  Result<> go_on(Deadline deadline) override { return reconnect(deadline); }
+  Result<> go_on(Deadline deadline) override {
+    if (is_over_) TUTTI_TRY(client_.finish(*object_, deadline));
+    is_over_ = false;
+    return reconnect(deadline);
+  }
 
  private:
   Result<> reconnect(Deadline deadline) {
@@ -75,6 +88,8 @@ class PsExchange final : public Exchange {
   ps::Client& client_;
   const FindShards find_shards_;
   std::optional<std::uint32_t> object_;
+  std::uint32_t buckets_ = 0;
+  bool is_over_ = false;  // the round, of which this rank has only now got the results
 };
 
 }  // namespace

@@ -43,16 +43,22 @@ Result<> ShmExchange::obtain(const ExchangePlan& plan, const SegmentShape& shape
 HostLayout ShmExchange::layout_of(const ExchangePlan& plan) const {
   std::vector<std::uint64_t> spares;
   for (const BucketRange& range : plan.ranges) spares.push_back(range.bytes);
-  return {plan.buckets, options_.team.ranks, spares};
+  return {plan.buckets, options_.team.ranks + (options_.shares_back ? 1 : 0), spares};
+}
+
+BucketSpec ShmExchange::summed(BucketSpec bucket) const {
+  if (options_.shares_back && bucket.reduction == Reduction::kBroadcast) bucket.elements = 0;
+  return bucket;
 }
 
 std::vector<PlacedTask> ShmExchange::placed_tasks(const ExchangePlan& plan) const {
+  const auto buckets = static_cast<std::uint32_t>(plan.buckets.size());
   std::vector<PlacedTask> tasks;
-  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b)
-    tasks.push_back({.bucket = b, .spec = plan.buckets[b], .looks_for_nan = plan.looks_for_nan});
-  if (!options_.shares_back) return tasks;
-  for (PlacedTask& task : tasks) task.for_first_rank = true;
-  for (std::uint32_t b = 0; b < plan.buckets.size(); ++b) {
+  for (std::uint32_t b = 0; b < buckets; ++b) {
+    tasks.push_back({.bucket = b, .spec = summed(plan.buckets[b]), .looks_for_nan = plan.looks_for_nan});
+    if (options_.shares_back) tasks.back().shared_by = buckets + b;
+  }
+  for (std::uint32_t b = 0; options_.shares_back && b < buckets; ++b) {
     tasks.push_back({b, plan.buckets[b]});
     tasks.back().spec.reduction = Reduction::kBroadcast;
   }
@@ -97,7 +103,9 @@ Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
   plan_ = std::move(plan);
   started_.clear();
   untold_.clear();
-  if (placed_ && placed_->number == plan_.number) {
+  begun_.clear();
+  exchanges_ = 0;
+  if (is_placed()) {
     for (std::uint32_t b = 0; b < plan_.buckets.size(); ++b) {
       TUTTI_ASSERT(plan_.memory[b] == segment_->data().data() + layout_->offset(options_.team.rank, b),
                    "buckets lie where place() said");
@@ -106,7 +114,7 @@ Result<> ShmExchange::open(ExchangePlan plan, Deadline deadline) {
   }
   TUTTI_TRY(obtain(plan_, staged_shape(options_.team.ranks), deadline));
   std::vector<StagedTask> tasks;
-  for (std::size_t b = 0; b < plan_.buckets.size(); ++b) tasks.push_back({plan_.buckets[b], plan_.memory[b]});
+  for (std::size_t b = 0; b < plan_.buckets.size(); ++b) tasks.push_back({summed(plan_.buckets[b]), plan_.memory[b]});
   for (std::size_t b = 0; options_.shares_back && b < plan_.buckets.size(); ++b) {
     tasks.push_back({plan_.buckets[b], plan_.memory[b]});
     tasks.back().spec.reduction = Reduction::kBroadcast;
@@ -126,6 +134,7 @@ Result<> ShmExchange::start_task(std::uint32_t task) {
   tell_finished_tasks();  // before one of them begins its next round
   work_->start(task);
   started_.push_back(task);
+  begun_.push_back(task);
   untold_.push_back(task);
   advance();
   return {};
@@ -183,16 +192,46 @@ Result<> ShmExchange::wait(std::uint32_t bucket, Deadline deadline) {
 }
 
 Result<> ShmExchange::finish(Deadline deadline) {
+  TUTTI_TRY(wait_for_all(deadline));
+  end_exchange();
+  return {};
+}
+
+Result<> ShmExchange::wait_for_all(Deadline deadline) {
   while (!started_.empty()) TUTTI_TRY(await(started_.front(), deadline));
   return not_aborted();
 }
 
+bool ShmExchange::has_begun(std::uint32_t bucket) const {
+  return std::ranges::find(begun_, bucket) != begun_.end();
+}
+
+void ShmExchange::end_exchange() {
+  if (!begun_.empty()) ++exchanges_;
+  begun_.clear();
+}
+
+std::vector<BucketMemory> ShmExchange::sums() const {
+  std::vector<BucketMemory> sums;
+  for (std::uint32_t b = 0; is_placed() && b < plan_.buckets.size(); ++b)
+    sums.emplace_back(segment_, segment_->data().data() + layout_->offset(options_.team.ranks, b));
+  return sums;
+}
+
+std::uint32_t ShmExchange::share_of(std::uint32_t bucket) const {
+  return static_cast<std::uint32_t>(plan_.buckets.size()) + bucket;
+}
+
 Result<> ShmExchange::start_share(std::uint32_t bucket) {
-  return start_task(static_cast<std::uint32_t>(plan_.buckets.size()) + bucket);
+  return start_task(share_of(bucket));
 }
 
 Result<> ShmExchange::wait_share(std::uint32_t bucket, Deadline deadline) {
-  return await(static_cast<std::uint32_t>(plan_.buckets.size()) + bucket, deadline);
+  return await(share_of(bucket), deadline);
+}
+
+bool ShmExchange::is_shared(std::uint32_t bucket) const {
+  return work_->has_source(share_of(bucket), exchanges_ + 1);
 }
 
 Failure ShmExchange::late(std::uint32_t task) const {
@@ -210,9 +249,18 @@ void ShmExchange::abort(const Failure& cause) noexcept {
   if (segment_) segment_->wake_all();
 }
 
-// One for all of the host: it is their memory.
-Result<> ShmExchange::mend(const Succession& succession, Deadline) {
-  if (work_ && succession.first_survivor_on_host == options_.team.rank) work_->mend(succession.new_on_host);
+// One for all of the host: it is their memory. Where nobody of the host lives on, all of it was lost with them.
+Result<> ShmExchange::mend(const Succession& succession, Deadline deadline) {
+  const std::uint32_t self = options_.team.rank;
+  const std::vector<std::uint32_t>& newcomers = succession.new_on_host;
+  if (!succession.first_survivor_on_host) {
+    const bool is_first = std::ranges::min(newcomers) == self;
+    return is_first ? forget_segments(options_.keeper, clock_, deadline) : Result<>();
+  }
+  if (!work_ || std::ranges::find(newcomers, self) != newcomers.end()) return {};
+  work_->expect_newcomers(exchanges_ + (succession.is_behind ? 1 : 0));
+  started_ = begun_;  // what was waited for already is waited for once more: until the newcomers have it, too
+  if (succession.first_survivor_on_host == self) work_->mend(newcomers);
   return {};
 }
 
@@ -226,8 +274,9 @@ Result<> ShmExchange::go_on(Deadline) {
 }
 
 void ShmExchange::take_over(std::uint64_t rounds, const Succession& succession) {
-  TUTTI_ASSERT(work_ && succession.first_survivor_on_host, "a newcomer has its segment, and somebody to learn from");
-  work_->take_over(rounds, *succession.first_survivor_on_host);
+  TUTTI_ASSERT(work_ != nullptr, "a newcomer has its segment");
+  exchanges_ = rounds;
+  work_->take_over(rounds, /*is_new_memory=*/!succession.first_survivor_on_host);
 }
 
 Result<> ShmExchange::not_aborted() const {

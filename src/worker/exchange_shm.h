@@ -23,7 +23,7 @@ struct ShmOptions {
   ShmTeam team;              ///< this rank among those of its host
   std::string host;          ///< for messages
   bool has_cores = true;     ///< every rank of the host has a core to itself: a short spin costs nobody anything
-  bool shares_back = false;  ///< a sum is local rank 0's only, until start_share()
+  bool shares_back = false;  ///< a sum is nobody's until rank 0 has made a result of it, and start_share()
 };
 
 class ShmExchange final : public Exchange {
@@ -57,10 +57,21 @@ class ShmExchange final : public Exchange {
   void take_over(std::uint64_t rounds, const Succession& succession) override;
 
   // --- the second half of an exchange between hosts
-  /// Local rank 0's bucket is to be everybody's. REQUIRES: shares_back, the sum of this bucket is done or it was never
-  /// started; all ranks begin their sums and shares in the same order.
+  /// Where the sums of the open plan lie, which stay until the next exchange: one piece for each bucket, beside it;
+  /// none where they lie in the buckets. A bucket that is rank 0's is not summed.
+  std::vector<BucketMemory> sums() const;
+  /// Local rank 0's bucket is to be everybody's. REQUIRES: shares_back, the sum of this bucket is done; all ranks begin
+  /// their sums and shares in the same order.
   Result<> start_share(std::uint32_t bucket);
   Result<> wait_share(std::uint32_t bucket, Deadline deadline);
+  /// Local rank 0 has shared the bucket in the exchange that is under way, though it be lost since: the sum's place
+  /// then holds what the result was made of.
+  bool is_shared(std::uint32_t bucket) const;
+  /// The bucket was started in the exchange that is under way.
+  bool has_begun(std::uint32_t bucket) const;
+  /// finish() in two parts, for who has something to do between them: the wait, and that the exchange is over.
+  Result<> wait_for_all(Deadline deadline);
+  void end_exchange();
   /// Whether the sum of the bucket, which was started, is there. Never waits.
   bool is_summed(std::uint32_t bucket) const { return work_->is_done(bucket); }
   /// Waits for that until `moment`, for who has something else to look after.
@@ -69,6 +80,10 @@ class ShmExchange final : public Exchange {
  private:
   Result<> obtain(const ExchangePlan& plan, const SegmentShape& shape, Deadline deadline);
   HostLayout layout_of(const ExchangePlan& plan) const;
+  bool is_placed() const { return placed_ && placed_->number == plan_.number; }
+  std::uint32_t share_of(std::uint32_t bucket) const;
+  /// What is summed within the host of a bucket.
+  BucketSpec summed(BucketSpec bucket) const;
   std::vector<PlacedTask> placed_tasks(const ExchangePlan& plan) const;
   Result<> start_task(std::uint32_t task);
   bool advance();
@@ -89,7 +104,9 @@ class ShmExchange final : public Exchange {
   std::optional<HostLayout> layout_;    // of it
   std::unique_ptr<ShmWork> work_;
   std::vector<std::uint32_t> started_;  // and not waited for
+  std::vector<std::uint32_t> begun_;    // in the exchange that is under way
   std::deque<std::uint32_t> untold_;    // started, and not yet told to be done: always in the order of the starts
+  std::uint64_t exchanges_ = 0;         // of this plan that are over
 
   std::atomic<bool> aborted_ = false;
   mutable std::mutex mutex_;

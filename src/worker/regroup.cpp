@@ -118,7 +118,7 @@ Result<> Regrouper::once() {
   TUTTI_TRY(ranks);
   const auto donor = donor_of(*ranks);
   if (!donor) return give_up("finds no rank that has lived on");
-  if (!is_newcomer_) TUTTI_TRY(participant.mend(succession_of(*ranks), clock_.now() + timeout()));
+  TUTTI_TRY(participant.mend(succession_of(*ranks), clock_.now() + timeout()));
   const bool gives = *donor == meeting_.identity.rank && !newcomers_of(*ranks).empty();
   TUTTI_TRY(gives ? give(participant, *ranks) : take(participant, *ranks, *donor));
   if (!is_newcomer_) TUTTI_TRY(participant.go_on(clock_.now() + kStartTimeouts * timeout()));

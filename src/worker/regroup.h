@@ -52,7 +52,7 @@ class Participant {
   virtual ~Participant() = default;
   /// Why this rank cannot go on from where it is; nothing: it can.
   virtual std::optional<std::string> cannot_go_on() const = 0;
-  /// A survivor's, between the two meetings.
+  /// Between the two meetings.
   virtual Result<> mend(const Succession& succession, Deadline deadline) = 0;
   /// Finished so far.
   virtual std::uint64_t exchanges() const = 0;

@@ -4,6 +4,14 @@
 // own input, which its replacement computes again; after the mark the result is in the segment, which outlives it. The
 // mark names the claimant: there the result is, should the copies not have been made.
 //
+// Where sums go on to other hosts they are made in a place of their own, and every input stays where it is until rank 0
+// has the result and shares it. Rank 0 may then be at any point of making the one out of the other: if it is lost, the
+// sum is made again, from inputs that are all there or computed again. Once it has begun to share, its bucket holds the
+// result, which outlives it, too.
+//
+// A newcomer writes its input over the results that its predecessor had. So what is whole is marked as that of a rank
+// that has started the round and lives, and that rank does not leave the round before the newcomer has started it.
+//
 // Who sums a block also sees whether the result is finite, while it is in a register: nobody reads the gradients once
 // more for that. It stops in front of one that is not, when every rank's input is still there, and writes down for each
 // rank where in the block its first bad element lies; the mark then says that there is something to read. Such a block
@@ -43,6 +51,10 @@ class PlacedWork final : public ShmWork {
       tasks_.push_back({task, block, blocks, 0});
       block += blocks;
     }
+    is_share_.resize(tasks_.size());
+    for (const Task& task : tasks_) {
+      if (task.what.shared_by) is_share_[*task.what.shared_by] = true;
+    }
     for (const BucketRange& range : ranges) {
       const auto number = static_cast<std::uint32_t>(ranges_.size());
       ranges_.push_back({range, number});
@@ -52,8 +64,7 @@ class PlacedWork final : public ShmWork {
 
   void start(std::uint32_t task) override {
     TUTTI_ASSERT(is_done(task), "a task is started again after its result is there");
-    ++tasks_[task].round;
-    if (survivor_ && tasks_[task].round == inherited_rounds_ + 1) fetch_results(tasks_[task]);
+    if (++tasks_[task].round == shared_round_) fetch_results(task);
     segment_->set_ready(team_.rank, task, tasks_[task].round);
     active_.push_back(task);
   }
@@ -66,7 +77,8 @@ class PlacedWork final : public ShmWork {
   }
 
   bool is_done(std::uint32_t task) const override {
-    return segment_->finished(task) >= tasks_[task].round * tasks_[task].blocks;
+    const std::uint64_t round = tasks_[task].round;
+    return is_complete(task, round) && (round != shared_round_ || !waits_for(task));
   }
 
   std::vector<NotFinite> not_finite() const override {
@@ -83,15 +95,34 @@ class PlacedWork final : public ShmWork {
     table(team_.rank)[range] = static_cast<std::uint64_t>(where - segment_->data().data());
   }
 
+  void expect_newcomers(std::uint64_t rounds) override { shared_round_ = rounds + 1; }
+
   void mend(std::span<const std::uint32_t> lost) override {
-    for (std::uint32_t number = 0; number < tasks_.size(); ++number) mend(number, lost);
+    for (std::uint32_t number = 0; number < tasks_.size(); ++number) {
+      if (is_share_[number]) continue;
+      if (const auto share = tasks_[number].what.shared_by)
+        mend(number, *share, lost);
+      else
+        mend(number, lost);
+    }
+    for (const std::uint32_t rank : lost) {
+      for (std::uint32_t number = 0; number < tasks_.size(); ++number)
+        segment_->mark_ready(rank, number, shared_round_ - 1);
+    }
     segment_->wake_all();
   }
 
-  void take_over(std::uint64_t rounds, std::uint32_t survivor) override {
-    for (Task& task : tasks_) task.round = rounds;
-    inherited_rounds_ = rounds;
-    survivor_ = survivor;
+  void take_over(std::uint64_t rounds, bool is_new_memory) override {
+    expect_newcomers(rounds);
+    for (std::uint32_t number = 0; number < tasks_.size(); ++number) {
+      tasks_[number].round = rounds;
+      // Each of the newcomers writes the same; none can begin before all have.
+      if (is_new_memory) set_finished(number, rounds, 0);
+    }
+  }
+
+  bool has_source(std::uint32_t task, std::uint64_t round) const override {
+    return segment_->ready(0, task) >= round || is_complete(task, round);
   }
 
   std::optional<std::uint32_t> waits_for(std::uint32_t task) const override {
@@ -155,24 +186,24 @@ class PlacedWork final : public ShmWork {
                     find_places(task.what.bucket, begin, part);
                     if (task.what.spec.reduction == Reduction::kBroadcast) return;
                     inputs_.assign(places_.begin(), places_.end());
-                    is_whole = sum(task.what, begin - range.offset, bytes) && is_whole;
+                    std::byte* const into = task.what.shared_by ? apart(task.what.bucket, begin) : places_[team_.rank];
+                    is_whole = sum(task.what, begin - range.offset, {into, bytes}) && is_whole;
                   });
     if (!is_whole) write_findings(task, block);
     segment_->set_done(task.first_block + block, Mark{task.round, !is_whole, team_.rank}.word());
-    if (is_whole) spread(task, block, team_.rank, task.what.for_first_rank ? 1 : team_.ranks);
+    if (is_whole && !task.what.shared_by) spread(task, block, team_.rank);
   }
 
-  /// `bytes` of the inputs, which begin so far into their block. False: the sum is not finite.
-  bool sum(const PlacedTask& what, std::uint64_t begin, std::uint64_t bytes) {
+  /// Of the inputs, which begin so far into their block. False: the sum is not finite.
+  bool sum(const PlacedTask& what, std::uint64_t begin, std::span<std::byte> into) {
     const BucketSpec& spec = what.spec;
-    const std::span<std::byte> into(places_[team_.rank], bytes);
     if (!what.looks_for_nan) {
       ps::reduce(spec.dtype, spec.reduction, inputs_, into);
       return true;
     }
     const std::size_t summed = ps::reduce_while_finite(spec.dtype, spec.reduction, inputs_, into);
-    if (summed == bytes / size_of(spec.dtype)) return true;
-    look_closer(spec, begin / size_of(spec.dtype), summed, bytes / size_of(spec.dtype));
+    if (summed == into.size() / size_of(spec.dtype)) return true;
+    look_closer(spec, begin / size_of(spec.dtype), summed, into.size() / size_of(spec.dtype));
     return false;
   }
 
@@ -221,15 +252,14 @@ class PlacedWork final : public ShmWork {
     }
   }
 
-  /// Copies the result of a block from who summed it to the first `ranks`.
-  void spread(const Task& task, std::uint32_t block, std::uint32_t summed_by, std::uint32_t ranks) {
+  /// Copies the result of a block from who summed it to the others.
+  void spread(const Task& task, std::uint32_t block, std::uint32_t summed_by) {
     const BlockRange range(block, task.what.spec.bytes());
     for_each_part(task.what.bucket, range.offset, range.offset + range.bytes,
                   [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
                     find_places(task.what.bucket, begin, part);
                     const bool shares = task.what.spec.reduction == Reduction::kBroadcast;
                     const std::byte* const source = places_[shares ? 0 : summed_by];
-                    places_.resize(ranks);
                     for (std::byte* const place : places_) {
                       if (place != source) std::memcpy(place, source, bytes);
                     }
@@ -244,32 +274,119 @@ class PlacedWork final : public ShmWork {
     return Mark::of(segment_->done(task.first_block + block));
   }
 
-  void mend(std::uint32_t number, std::span<const std::uint32_t> lost) {
-    const Task& task = tasks_[number];
-    if (task.blocks == 0) return;
-    const std::uint64_t round = segment_->finished(number) / task.blocks + 1;
-    std::uint32_t done = 0;
-    for (std::uint32_t block = 0; block < task.blocks; ++block) {
-      if (!is_block_done(task, block, round)) continue;
-      ++done;
-      const Mark mark = mark_of(task, block);
-      if (!mark.has_finding) spread(task, block, mark.summed_by, team_.ranks);
-    }
-    segment_->resume(number, round, (round - 1) * task.blocks + done);
-    if (done == task.blocks) return;
-    for (const std::uint32_t rank : lost) segment_->mark_ready(rank, number, round - 1);
+  bool is_complete(std::uint32_t number, std::uint64_t round) const {
+    return segment_->finished(number) >= round * tasks_[number].blocks;
   }
 
-  void fetch_results(const Task& task) {
-    for (std::uint32_t block = 0; block < task.blocks; ++block) {
-      if (!is_block_done(task, block, task.round)) continue;
-      const BlockRange range(block, task.what.spec.bytes());
-      for_each_part(task.what.bucket, range.offset, range.offset + range.bytes,
-                    [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
-                      find_places(task.what.bucket, begin, part);
-                      std::memcpy(places_[team_.rank], places_[*survivor_], bytes);
-                    });
+  /// The round after `rounds` may be worked on, of which so many blocks are done.
+  void set_finished(std::uint32_t number, std::uint64_t rounds, std::uint32_t blocks) {
+    segment_->resume(number, rounds + 1, rounds * tasks_[number].blocks + blocks);
+  }
+
+  bool has_started(std::uint32_t rank, std::uint32_t number, std::uint64_t round) const {
+    return segment_->ready(rank, number) >= round;
+  }
+
+  /// A rank that has the results of the task in this round.
+  std::optional<std::uint32_t> holder_of(std::uint32_t number, std::uint64_t round,
+                                         std::span<const std::uint32_t> without) const {
+    for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {
+      if (!is_in(without, rank) && has_started(rank, number, round)) return rank;
     }
+    return std::nullopt;
+  }
+
+  static bool is_in(std::span<const std::uint32_t> ranks, std::uint32_t rank) {
+    return std::ranges::find(ranks, rank) != ranks.end();
+  }
+
+  void mend(std::uint32_t number, std::span<const std::uint32_t> lost) {
+    const auto holder = holder_of(number, shared_round_, lost);
+    if (!holder) return forget(number);
+    if (is_complete(number, shared_round_)) return;
+    const Task& task = tasks_[number];
+    count_done(number, [&](std::uint32_t block) {
+      const Mark mark = mark_of(task, block);
+      if (mark.has_finding) return;
+      spread(task, block, mark.summed_by);
+      segment_->set_done(task.first_block + block, Mark{shared_round_, false, *holder}.word());
+    });
+  }
+
+  /// A sum that lies apart, and what shares its result.
+  void mend(std::uint32_t sum, std::uint32_t share, std::span<const std::uint32_t> lost) {
+    share_what_is_whole(sum, share, lost);
+    const bool is_lost = !holder_of(sum, shared_round_, lost);
+    if (is_lost) forget(share);
+    const bool is_rank_0s = is_complete(sum, shared_round_) && !is_complete(share, shared_round_);
+    if (is_lost || (is_rank_0s && is_in(lost, 0))) return forget(sum);
+    if (!is_complete(sum, shared_round_)) count_done(sum, [](std::uint32_t) {});
+  }
+
+  /// What rank 0 has shared, or begun to, becomes the result of every rank that has started the sum (or has nothing to
+  /// sum): for it, rank 0 need not live. Newcomers find it there.
+  void share_what_is_whole(std::uint32_t sum, std::uint32_t share, std::span<const std::uint32_t> lost) {
+    const Task& task = tasks_[share];
+    if (task.blocks == 0) return;
+    std::uint64_t round = segment_->finished(share) / task.blocks;
+    auto source = holder_of(share, round, {});  // who is lost has it until its successor begins
+    const bool is_begun = has_started(0, share, round + 1);
+    if (is_begun) {
+      ++round;
+      source = 0;
+    }
+    for (std::uint32_t rank = 0; source && rank < team_.ranks; ++rank) {
+      const bool has_it = has_started(rank, share, round) && !is_begun;
+      const bool takes_part = has_started(rank, sum, round) || tasks_[sum].blocks == 0;
+      if (is_in(lost, rank) || has_it || !takes_part || has_started(rank, sum, round + 1)) continue;
+      for (std::uint32_t block = 0; block < task.blocks; ++block) copy_block(task, block, *source, rank);
+      if (has_started(rank, sum, round)) segment_->mark_ready(rank, share, round);
+    }
+    if (!is_begun) return;
+    for (std::uint32_t block = 0; block < task.blocks; ++block)
+      segment_->set_done(task.first_block + block, Mark{round, false, 0}.word());
+    set_finished(share, round, 0);
+  }
+
+  /// Nobody is left who has a part in it: all of the round is done again.
+  void forget(std::uint32_t number) {
+    const Task& task = tasks_[number];
+    for (std::uint32_t block = 0; block < task.blocks; ++block) {
+      if (is_block_done(task, block, shared_round_))
+        segment_->set_done(task.first_block + block, Mark{shared_round_ - 1, false, 0}.word());
+    }
+    set_finished(number, shared_round_ - 1, 0);
+  }
+
+  /// `f` is called for each block of the round that is done; the others may be claimed anew.
+  template <class F>
+  void count_done(std::uint32_t number, F f) {
+    std::uint32_t done = 0;
+    for (std::uint32_t block = 0; block < tasks_[number].blocks; ++block) {
+      if (!is_block_done(tasks_[number], block, shared_round_)) continue;
+      ++done;
+      f(block);
+    }
+    set_finished(number, shared_round_ - 1, done);
+  }
+
+  void fetch_results(std::uint32_t number) {
+    const Task& task = tasks_[number];
+    const auto holder = holder_of(number, task.round, {&team_.rank, 1});
+    if (!holder || task.what.shared_by) return;
+    for (std::uint32_t block = 0; block < task.blocks; ++block) {
+      if (is_block_done(task, block, task.round)) copy_block(task, block, *holder, team_.rank);
+    }
+  }
+
+  void copy_block(const Task& task, std::uint32_t block, std::uint32_t from, std::uint32_t to) {
+    if (from == to) return;
+    const BlockRange range(block, task.what.spec.bytes());
+    for_each_part(task.what.bucket, range.offset, range.offset + range.bytes,
+                  [&](std::uint64_t begin, std::uint64_t bytes, const Range* part) {
+                    find_places(task.what.bucket, begin, part);
+                    std::memcpy(places_[to], places_[from], bytes);
+                  });
   }
 
   /// Cuts [begin, end) of the bucket where ranges begin and end.
@@ -304,6 +421,10 @@ class PlacedWork final : public ShmWork {
     }
   }
 
+  std::byte* apart(std::uint32_t bucket, std::uint64_t offset) const {
+    return segment_->data().data() + layout_.offset(team_.ranks, bucket) + offset;
+  }
+
   /// Where the rank's ranges lie: written before it marks their bucket ready, read after that.
   std::uint64_t* table(std::uint32_t rank) const {
     return reinterpret_cast<std::uint64_t*>(segment_->data().data() + layout_.table(rank));
@@ -317,9 +438,9 @@ class PlacedWork final : public ShmWork {
   std::vector<std::uint32_t> active_;  // started and not done, in the order of their starts
   std::vector<std::byte*> places_;     // of the block in hand, by rank
   std::vector<const std::byte*> inputs_;
-  std::vector<std::uint32_t> findings_;    // about the block in hand, by rank
-  std::optional<std::uint32_t> survivor_;  // a newcomer's: from whom it has the results of its first round
-  std::uint64_t inherited_rounds_ = 0;
+  std::vector<std::uint32_t> findings_;  // about the block in hand, by rank
+  std::vector<bool> is_share_;           // by task: of a sum that lies apart
+  std::uint64_t shared_round_ = 0;       // the newest that newcomers have begun with; 0: there were none
 };
 
 }  // namespace

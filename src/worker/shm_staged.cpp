@@ -55,8 +55,10 @@ class StagedWork final : public ShmWork {
   void lies_at(std::uint32_t, std::byte*) override { TUTTI_ASSERT(false, "staged buckets have no spares"); }
 
   // What is staged is exchanged before the first step, when all begin again after a loss.
+  void expect_newcomers(std::uint64_t) override { TUTTI_ASSERT(false, "staged buckets have no newcomers"); }
   void mend(std::span<const std::uint32_t>) override { TUTTI_ASSERT(false, "staged buckets are not mended"); }
-  void take_over(std::uint64_t, std::uint32_t) override { TUTTI_ASSERT(false, "staged buckets are not taken over"); }
+  void take_over(std::uint64_t, bool) override { TUTTI_ASSERT(false, "staged buckets are not taken over"); }
+  bool has_source(std::uint32_t, std::uint64_t) const override { return false; }
 
   std::optional<std::uint32_t> waits_for(std::uint32_t) const override {
     for (std::uint32_t rank = 0; rank < team_.ranks; ++rank) {

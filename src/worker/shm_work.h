@@ -40,12 +40,17 @@ class ShmWork {
   virtual std::vector<NotFinite> not_finite() const = 0;
   /// This rank's input to the range lies there, and its result is to. REQUIRES: the work has ranges, its task is done.
   virtual void lies_at(std::uint32_t range, std::byte* where) = 0;
-  /// These ranks are gone, in the middle of whatever they did, and nobody else works: makes everything that is left as
-  /// if each had stopped before it started its tasks. Results that are whole stay, in everybody's bucket.
+  /// Newcomers begin after so many rounds of each task. Of the next round they take the blocks that are done from the
+  /// others' buckets: so this rank is not done with that round before all have started it.
+  virtual void expect_newcomers(std::uint64_t rounds) = 0;
+  /// After that, on one rank: these ranks are gone, in the middle of whatever they did, and nobody else works. Makes
+  /// everything that is left as if each had stopped before it started its tasks. Results that are whole stay, in
+  /// everybody's bucket.
   virtual void mend(std::span<const std::uint32_t> lost) = 0;
-  /// This rank has come in place of a lost one after so many rounds of each task. Of the next round it takes the blocks
-  /// that are done from `survivor`.
-  virtual void take_over(std::uint64_t rounds, std::uint32_t survivor) = 0;
+  /// This rank is such a newcomer; `is_new_memory`: so are all, in a segment that was made for them.
+  virtual void take_over(std::uint64_t rounds, bool is_new_memory) = 0;
+  /// Rank 0 has started the task in this round, or all of it is done.
+  virtual bool has_source(std::uint32_t task, std::uint64_t round) const = 0;
   /// A rank that has not started the task, in its round of this rank's.
   virtual std::optional<std::uint32_t> waits_for(std::uint32_t task) const = 0;
 };
@@ -55,9 +60,12 @@ class ShmWork {
 struct PlacedTask {
   std::uint32_t bucket = 0;
   BucketSpec spec;
-  bool for_first_rank = false;  ///< only rank 0's bucket gets the result; the others' then hold anything
-  bool looks_for_nan = false;   ///< a block whose result is not finite is left as it is, and told
+  bool looks_for_nan = false;  ///< a block whose result is not finite is left as it is, and told
+  /// The sum lies apart, behind the last rank's buckets, and all inputs stay until rank 0 has made a result of it in
+  /// its own bucket, which this task shares.
+  std::optional<std::uint32_t> shared_by = std::nullopt;
 };
+/// `layout` has a region for each rank, and one more for sums that lie apart.
 SegmentShape placed_shape(const HostLayout& layout, std::span<const PlacedTask> tasks);
 /// REQUIRES: the segment has placed_shape().
 std::unique_ptr<ShmWork> make_placed_work(std::shared_ptr<Segment> segment, ShmTeam team, HostLayout layout,

@@ -28,6 +28,7 @@ std::string compute_undisturbed(const ChaosOptions& options) {
   plain.exchange = options.exchange;
   plain.shards = options.shards;
   plain.workers = options.workers;
+  plain.hosts = options.hosts;
   plain.optimizer = options.optimizer;
   plain.steps = options.steps;
   RunTutti run(chaos_run(plain, ""));
@@ -45,11 +46,29 @@ std::string seconds(const std::optional<double>& value) {
   return value ? fmt::format("{:.3f}", *value) : "-";
 }
 
+/// The same command on each of so many hosts, as mpirun starts it.
+RunTutti::Options on_hosts(int hosts, const Strings& arguments, const Environment& environment) {
+  Strings line = {"mpirun", "--bind-to", "none", "--oversubscribe"};
+  for (int host = 0; host < hosts; ++host) {
+    if (host > 0) line.push_back(":");
+    line = line +
+           Strings{"-np",
+                   "1",
+                   "env",
+                   "CHAOS_HOST=host" + std::to_string(host),
+                   "LD_PRELOAD=" + bin_folder() + "/libtest_redirect.so",
+                   bin_folder() + "/tutti"} +
+           arguments;
+  }
+  return {.arguments = line, .environment = environment, .program = "/usr/bin/env"};
+}
+
 }  // namespace
 
 RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& marks) {
-  Strings arguments = {"run", "launcher=" + options.launcher, "workers=" + std::to_string(options.workers),
-                       "exchange=" + options.exchange, "shards=" + std::to_string(options.shards)};
+  Strings arguments = {"run", "workers=" + std::to_string(options.workers), "exchange=" + options.exchange,
+                       "shards=" + std::to_string(options.shards)};
+  arguments.push_back(options.hosts > 1 ? "interface=lo" : "launcher=" + options.launcher);
   arguments = arguments + options.configuration +
               Strings{"--",        bin_folder() + "/test_chaos",    "--optimizer", options.optimizer,
                       "--hold-ms", std::to_string(options.hold_ms), "--steps",     std::to_string(options.steps)};
@@ -58,6 +77,7 @@ RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& mark
   for (const std::string& fault : options.faults) arguments = arguments + Strings{"--fault", fault};
   Environment environment = options.environment;
   environment.merge(one_thread());
+  if (options.hosts > 1) return on_hosts(options.hosts, arguments + options.arguments, environment);
   return {.arguments = arguments + options.arguments, .environment = environment};
 }
 
@@ -66,8 +86,9 @@ std::string undisturbed_hash(const ChaosOptions& options) {
   const std::string folder = bin_folder() + "/undisturbed";
   fs::create_directories(folder);
   const std::string order = options.exchange == "gloo" ? "gloo" : "ranks";  // in which the sums go
-  const std::string path = fmt::format("{}/{}-{}-{}-{}-{}", folder, order, options.workers, options.optimizer,
-                                       options.steps, fs::last_write_time(program).time_since_epoch().count());
+  const std::string path =
+      fmt::format("{}/{}-{}-{}-{}-{}-{}", folder, order, options.workers, options.hosts, options.optimizer,
+                  options.steps, fs::last_write_time(program).time_since_epoch().count());
   std::string hash;
   if (std::ifstream(path) >> hash) return hash;
   hash = compute_undisturbed(options);

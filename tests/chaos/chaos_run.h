@@ -30,6 +30,7 @@ struct ChaosOptions {
   Environment environment = {};
   std::string launcher = "local";
   std::string marks = {};  ///< a folder that goes on from another run's; empty: a new one
+  int hosts = 1;           ///< that this machine plays: agents of mpirun's, each with another host's name
 };
 
 /// The run as it is started. One thread for every process: another number gives other bits, by LibTorch.

@@ -153,21 +153,23 @@ TEST(ShmExchange, SharesTheFirstRanksBucketBack) {
     plan.memory = {memory[0].get()};
     ASSERT_TRUE(exchange.open(plan, ranks.in(20s)));
     auto* values = reinterpret_cast<float*>(memory[0].get());
+    const auto sums = exchange.sums();
+    const auto* const summed = reinterpret_cast<const float*>(sums[0].get());
     for (std::uint64_t round = 1; round <= 5; ++round) {
       std::fill_n(values, 100'000, static_cast<float>(rank + round));
       ASSERT_TRUE(exchange.start({round, 0}, 0));
       ASSERT_TRUE(exchange.wait(0, ranks.in(20s)));
       EXPECT_TRUE(exchange.is_summed(0));
       const auto sum = static_cast<float>(3 + 3 * round);
-      if (rank == 0) {
-        ASSERT_EQ(values[99'999], sum);
-      }
+      ASSERT_EQ(summed[99'999], sum);
+      ASSERT_EQ(values[99'999], static_cast<float>(rank + round)) << "the input stays until there is a result";
       // What would come from the other hosts.
       if (rank == 0) std::fill_n(values, 100'000, sum * 2);
       ASSERT_TRUE(exchange.start_share(0));
       ASSERT_TRUE(exchange.wait_share(0, ranks.in(20s)));
       ASSERT_EQ(values[0], sum * 2);
       ASSERT_EQ(values[99'999], sum * 2);
+      ASSERT_TRUE(exchange.finish(ranks.in(20s)));
     }
   });
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Preloaded into the processes of a run under test: connections to 127.0.0.1 go through the test's proxy, which
 // CHAOS_PROXY names (the path of a Unix socket). Where the proxy does not answer they go where they would have gone.
-// And the wall clock can be made to jump.
+// And the wall clock can be made to jump, and the machine to go by the name that CHAOS_HOST gives.
 //   asked: destination port u16, process id i32      answered: port u16 to connect to instead; 0: none
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -74,6 +74,14 @@ int clock_gettime(clockid_t clock, timespec* time) {
   const int result = system(clock, time);
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += jumped_s.load();
   return result;
+}
+
+int gethostname(char* name, size_t size) {
+  static const auto system = next<int (*)(char*, size_t)>("gethostname");
+  const char* const told = std::getenv("CHAOS_HOST");
+  if (told == nullptr || std::strlen(told) >= size) return system(name, size);
+  std::strcpy(name, told);
+  return 0;
 }
 
 // What the program that is tormented calls, if it finds it.

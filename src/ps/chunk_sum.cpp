@@ -75,8 +75,8 @@ class Part {
   void sum_to(const std::vector<std::byte*>& into, std::size_t bytes) const {
     if (const std::byte* result = known()) return copy(result, into, bytes, meter_);
     if (from_.size() == 1) return copy(from_.front(), into, bytes, meter_);
-    reduce_to_all(whole_.chunk.dtype, whole_.chunk.reduction, from_, into, bytes);
     for (const std::byte* place : from_) count_pass(meter_, BytePass::kSummed, place, bytes);
+    reduce_to_all(whole_.chunk.dtype, whole_.chunk.reduction, from_, into, bytes);
     for (const std::byte* place : into) count_pass(meter_, BytePass::kStored, place, bytes);
   }
 

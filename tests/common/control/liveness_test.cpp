@@ -183,7 +183,7 @@ TEST(Liveness, FirstStepOfANewcomerMayLastLongerThanTheRunsUsualOnes) {
   run.pass();
   run[2] = {rank(2), Activity::kWorking, 40};
   run.wait({0, 1, 3});
-  run.pass_for(milliseconds(11500));
+  run.pass_for(milliseconds(12000));
   EXPECT_THAT(run.found, IsEmpty());
   run.pass();
   EXPECT_THAT(run.take(Kind::kStuck), SizeIs(1));

@@ -179,7 +179,10 @@ void HierarchicalExchange::abort(const Failure& cause) noexcept {
 }
 
 Result<> HierarchicalExchange::mend(const Succession& succession, Deadline deadline) {
-  if (succession.is_behind) TUTTI_TRY(catch_up(succession, deadline));
+  if (succession.is_behind)
+    TUTTI_TRY(catch_up(succession, deadline));
+  else if (leads())
+    TUTTI_TRY(from_between(between_->mend(succession, deadline)));
   return within_->mend(succession, deadline);
 }
 

@@ -308,6 +308,18 @@ TEST(HierarchicalLosses, OfALeaderThatIsAheadOfItsHost) {
   begun.expect_goes_on();
 }
 
+// A leader that has caught up is in the middle of the round again when nobody is left that was further.
+TEST(HierarchicalLosses, OfAllThatWereFurtherAfterALeaderHasCaughtUp) {
+  Begun begun({kMany, kMany, kMany, kMany});
+  begun.world.each({0, 1}, [&](std::size_t rank) { EXPECT_TRUE(begun.world.run(rank, 2)); });
+  begun.world.strike({3});
+  EXPECT_EQ(begun.world.mend({3}), Ranks({3}));
+  begun.world.strike({0, 1});
+  EXPECT_EQ(begun.world.mend({0, 1}), Ranks({0, 1, 3}));
+  begun.world.go_on();
+  begun.expect_goes_on();
+}
+
 TEST(HierarchicalLosses, OneAfterTheOtherBeforeTheFirstIsReplaced) {
   for (const std::vector<std::size_t>& lost : {std::vector<std::size_t>{0, 1}, {1, 0}, {2, 3}, {0, 2}, {2, 2}}) {
     Begun begun({kMany, kMany, kMany, 4});

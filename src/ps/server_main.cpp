@@ -66,9 +66,12 @@ Result<std::unique_ptr<Server>> listen(Loop& loop, const Bootstrap& bootstrap, M
   options.listen.last_port = ports->last;
   if (config.transport == "auto") options.keeper = bootstrap.host_memory;
   options.timeout = absence_of(config);
-  options.tell_unreachable = [&member](std::uint32_t generation, const Unreachable& ranks) {
-    member.cannot_reach(generation, ranks);
-  };
+  // Where hosts push, not ranks, the coordinator would not know whom a shard means.
+  if (bootstrap.contributors() == bootstrap.world_size) {
+    options.tell_unreachable = [&member](std::uint32_t generation, const Unreachable& ranks) {
+      member.cannot_reach(generation, ranks);
+    };
+  }
   options.sum_helpers = SumThreads::helpers_for(std::thread::hardware_concurrency());
   return Server::start(loop, options, clock, events, log);
 }

@@ -187,9 +187,11 @@ Result<std::unique_ptr<ps::Client>> make_client(SessionImpl& session) {
   options.credentials = {
       session.meeting().secret, session.meeting().job, {Role::kWorker, identity.rank, session.member()->generation()}};
   options.timeout = absence_of(session.config());
-  options.tell_unreachable = [member = session.member()](std::uint32_t generation, const Unreachable& shards) {
-    member->cannot_reach(generation, shards);
-  };
+  if (!has_host_stage(session.exchange_name())) {
+    options.tell_unreachable = [member = session.member()](std::uint32_t generation, const Unreachable& shards) {
+      member->cannot_reach(generation, shards);
+    };
+  }
   options.world_size = identity.world_size;
   options.chunk_bytes = session.config().chunk_bytes;
   options.connections = session.config().connections;

@@ -34,20 +34,10 @@ if(TUTTI_MOLD AND NOT TUTTI_SANITIZER)
   add_link_options(-fuse-ld=mold)
 endif()
 
-# What takes the compiler longest to read, read once. The plain build's libraries go without it: that shows that each of their sources
+# What takes the compiler longest to read, read once for all tests. The libraries go without it: that shows that each of their sources
 # includes what it needs.
-set(TUTTI_LONG_HEADERS <algorithm> <chrono> <filesystem> <functional> <map> <optional> <span> <string> <vector>
+set(TUTTI_LONG_HEADERS <gmock/gmock.h> <algorithm> <chrono> <filesystem> <functional> <map> <optional> <span> <string> <vector>
                        <boost/asio/io_context.hpp> <boost/asio/ip/tcp.hpp> <boost/asio/steady_timer.hpp>)
-
-# tutti_precompile(NAME FIRST target [HEADERS headers...]): the target FIRST precompiles its headers, the others use them.
-function(tutti_precompile name)
-  cmake_parse_arguments(ARG "" "FIRST" "HEADERS" ${ARGN})
-  if(name STREQUAL ARG_FIRST)
-    target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
-  else()
-    target_precompile_headers(${name} REUSE_FROM ${ARG_FIRST})
-  endif()
-endfunction()
 
 # tutti_module(NAME [DEPENDS targets of ours...] [LINK outside libraries...]): the static library tutti_NAME. Its sources are
 # listed by target_sources() in the module's folders.
@@ -61,9 +51,6 @@ function(tutti_module name)
   target_link_libraries(tutti_${name} PUBLIC ${ARG_DEPENDS} ${ARG_LINK}
                         PRIVATE ${ARG_PRIVATE_LINK} $<BUILD_INTERFACE:tutti_warnings> $<BUILD_INTERFACE:tutti_sanitizer>)
   set_target_properties(tutti_${name} PROPERTIES EXPORT_NAME ${name})
-  if(TUTTI_SANITIZER)
-    tutti_precompile(tutti_${name} FIRST tutti_common HEADERS ${TUTTI_LONG_HEADERS})
-  endif()
 endfunction()
 
 # tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TIMEOUT seconds] [ENVIRONMENT name=value] [TORCH] [SERIAL]
@@ -86,8 +73,10 @@ function(tutti_test name)
   target_compile_options(${name} PRIVATE ${TUTTI_TEST_OPTIONS})
   if(ARG_TORCH)
     target_precompile_headers(${name} REUSE_FROM mnist)
+  elseif(name STREQUAL common_base_test)
+    target_precompile_headers(${name} PRIVATE ${TUTTI_LONG_HEADERS})
   else()
-    tutti_precompile(${name} FIRST common_base_test HEADERS <gmock/gmock.h> ${TUTTI_LONG_HEADERS})
+    target_precompile_headers(${name} REUSE_FROM common_base_test)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
                        PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL}

@@ -99,9 +99,11 @@ void FrameReader::drain() {
                           });
 }
 
-// Whether the frame goes on after a read. Where it does not, what happens instead was begun.
+// Whether the frame goes on after a read. Where it does not, what happens instead was begun. A read that was done when
+// the connection was closed says so only now, when the sink and its memory may be gone.
 bool FrameReader::proceeds(const ErrorCode& error, std::size_t read) {
   bytes_ += read;
+  if (!socket_.is_open()) return false;
   if (error == boost::asio::error::eof) {
     end(fail(Errc::kPeerLost, "the connection was closed by the other side"));
   } else if (error) {

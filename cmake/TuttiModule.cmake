@@ -5,6 +5,8 @@
 add_library(tutti_warnings INTERFACE)
 target_compile_options(tutti_warnings INTERFACE -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi
                                                 $<$<BOOL:${PROJECT_IS_TOP_LEVEL}>:-Werror>)
+# A source that is compiled together with others is no header.
+target_compile_options(tutti_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 # g++ 12 sees overflows in std::string's inlined copies that are not there (GCC bugs 105329, 105651).
 target_compile_options(tutti_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds>)
 # The sums of a shard equal LibTorch's to the bit: no contraction into fused multiply-adds.
@@ -39,10 +41,11 @@ endif()
 set(TUTTI_LONG_HEADERS <gmock/gmock.h> <algorithm> <chrono> <filesystem> <functional> <map> <optional> <span> <string> <vector>
                        <boost/asio/io_context.hpp> <boost/asio/ip/tcp.hpp> <boost/asio/steady_timer.hpp>)
 
-# tutti_module(NAME [DEPENDS targets of ours...] [LINK outside libraries...]): the static library tutti_NAME. Its sources are
-# listed by target_sources() in the module's folders.
+# tutti_module(NAME [TOGETHER] [DEPENDS targets of ours...] [LINK outside libraries...]): the static library tutti_NAME. Its sources
+# are listed by target_sources() in the module's folders. Those of most modules are compiled one by one for a release: so each shows that
+# it includes what it needs, and a mutant of the simulator can take its place. TOGETHER: not these, whose headers take too long.
 function(tutti_module name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK;PRIVATE_LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TOGETHER" "" "DEPENDS;LINK;PRIVATE_LINK" ${ARGN})
   add_library(tutti_${name} STATIC)
   add_library(tutti::${name} ALIAS tutti_${name})
   target_include_directories(tutti_${name}
@@ -51,6 +54,9 @@ function(tutti_module name)
   target_link_libraries(tutti_${name} PUBLIC ${ARG_DEPENDS} ${ARG_LINK}
                         PRIVATE ${ARG_PRIVATE_LINK} $<BUILD_INTERFACE:tutti_warnings> $<BUILD_INTERFACE:tutti_sanitizer>)
   set_target_properties(tutti_${name} PROPERTIES EXPORT_NAME ${name})
+  if(NOT TUTTI_SANITIZER AND NOT ARG_TOGETHER)
+    set_target_properties(tutti_${name} PROPERTIES UNITY_BUILD OFF)
+  endif()
 endfunction()
 
 # tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TIMEOUT seconds] [ENVIRONMENT name=value] [TORCH] [SERIAL]

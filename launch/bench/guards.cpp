@@ -18,26 +18,26 @@
 namespace tutti::bench {
 namespace {
 
-constexpr int kInputs = 3;
+constexpr int kBatches = 3;
 constexpr int kTurn = 5;  // steps of one run before the other's
 constexpr int kWarmUpTurns = 2;
-constexpr int kDefaultRounds = 200;  // a few checkpoints, and comparisons of the replicas
+constexpr int kDefaultSteps = 200;  // a few checkpoints, and comparisons of the replicas
 constexpr double kLearningRate = 1e-3;
 constexpr auto kPatience = std::chrono::seconds(60);
 
-using Times = std::vector<double>;  // of each step, in microseconds
+using StepTimes = std::vector<double>;  // of each step, in microseconds
 
 /// Batches that are there already: what they cost to load is no part of the measurement.
 class PreparedBatches final
     : public torch::data::datasets::BatchDataset<PreparedBatches, Batch, std::vector<std::size_t>> {
  public:
-  PreparedBatches(std::array<Batch, kInputs> inputs, std::size_t samples)
+  PreparedBatches(std::array<Batch, kBatches> inputs, std::size_t samples)
       : inputs_(std::move(inputs)), samples_(samples) {}
-  Batch get_batch(std::vector<std::size_t>) override { return inputs_[next_++ % kInputs]; }
+  Batch get_batch(std::vector<std::size_t>) override { return inputs_[next_++ % kBatches]; }
   std::optional<std::size_t> size() const override { return samples_; }
 
  private:
-  const std::array<Batch, kInputs> inputs_;
+  const std::array<Batch, kBatches> inputs_;
   const std::size_t samples_;
   std::size_t next_ = 0;
 };
@@ -48,39 +48,39 @@ class GuardsBench {
   GuardsBench(Session& session, const Options& options)
       : session_(session),
         options_(options),
-        turns_(((options.rounds > 0 ? options.rounds : kDefaultRounds) + kTurn - 1) / kTurn),
+        turns_(((options.rounds > 0 ? options.rounds : kDefaultSteps) + kTurn - 1) / kTurn),
         trainee_(options.model, kLearningRate),
         parallel_(session, *trainee_.model, {&trainee_.optimizer}, DataParallelOptions()) {
-    for (int i = 0; i < kInputs; ++i) inputs_[i] = make_batch(*trainee_.model, session.rank(), i);
+    for (int i = 0; i < kBatches; ++i) inputs_[i] = make_batch(*trainee_.model, session.rank(), i);
     if (session.rank() == 0) line_ = session.impl().check(TurnLine::open(options.turns, is_guarded()));
   }
   std::optional<Measurement> run();
 
  private:
   bool is_guarded() const { return options_.side == "guarded"; }
-  Times guarded_steps();
-  Times bare_steps();
+  StepTimes guarded_steps();
+  StepTimes bare_steps();
   template <class Step>
-  Times take_turns(Step step);
-  Times slowest(Times own);
+  StepTimes take_turns(Step step);
+  StepTimes slowest(StepTimes own);
   std::uint32_t checksum() const;
-  void tell(const Times& bare);
-  Times hear(std::size_t steps);
-  Measurement measurement(const Times& guarded, const Times& bare) const;
+  void tell(const StepTimes& bare);
+  StepTimes hear(std::size_t steps);
+  Measurement measurement(const StepTimes& guarded, const StepTimes& bare) const;
 
   Session& session_;
   const Options options_;
   const int turns_;
   Trainee trainee_;
   DataParallel parallel_;
-  std::array<Batch, kInputs> inputs_;
+  std::array<Batch, kBatches> inputs_;
   std::optional<TurnLine> line_;  // rank 0's
 };
 
 // The others wait for rank 0 where the first step begins.
 template <class Step>
-Times GuardsBench::take_turns(Step step) {
-  Times times;
+StepTimes GuardsBench::take_turns(Step step) {
+  StepTimes times;
   for (int number = 0; number < kWarmUpTurns + turns_; ++number) {
     const bool has_turn = is_guarded() && number == 0;
     if (line_ && !has_turn) session_.impl().check(line_->await(kPatience));
@@ -97,12 +97,12 @@ Times GuardsBench::take_turns(Step step) {
   return slowest(std::move(times));
 }
 
-Times GuardsBench::slowest(Times own) {
+StepTimes GuardsBench::slowest(StepTimes own) {
   session_.all_reduce(own, Combine::kMax);
   return own;
 }
 
-Times GuardsBench::guarded_steps() {
+StepTimes GuardsBench::guarded_steps() {
   // One sample a rank and step: the order of so few costs nothing. And one step that is not taken: a loop tells its
   // last.
   const auto steps = static_cast<std::size_t>(kTurn * (kWarmUpTurns + turns_));
@@ -116,9 +116,9 @@ Times GuardsBench::guarded_steps() {
   });
 }
 
-Times GuardsBench::bare_steps() {
+StepTimes GuardsBench::bare_steps() {
   std::size_t steps = 0;
-  return take_turns([&] { trainee_.step(inputs_[steps++ % kInputs]); });
+  return take_turns([&] { trainee_.step(inputs_[steps++ % kBatches]); });
 }
 
 std::uint32_t GuardsBench::checksum() const {
@@ -128,15 +128,15 @@ std::uint32_t GuardsBench::checksum() const {
   return sum;
 }
 
-void GuardsBench::tell(const Times& bare) {
+void GuardsBench::tell(const StepTimes& bare) {
   const std::uint32_t sum = checksum();
   session_.impl().check(line_->tell(std::as_bytes(std::span(&sum, 1))));
   session_.impl().check(line_->tell(std::as_bytes(std::span(bare))));
 }
 
-Times GuardsBench::hear(std::size_t steps) {
+StepTimes GuardsBench::hear(std::size_t steps) {
   std::uint32_t sum = 0;
-  Times bare(steps);
+  StepTimes bare(steps);
   session_.impl().check(line_->await(kPatience));  // the end of its last turn
   session_.impl().check(line_->hear(std::as_writable_bytes(std::span(&sum, 1)), kPatience));
   session_.impl().check(line_->hear(std::as_writable_bytes(std::span(bare)), kPatience));
@@ -144,12 +144,12 @@ Times GuardsBench::hear(std::size_t steps) {
   return bare;
 }
 
-Measurement GuardsBench::measurement(const Times& guarded, const Times& bare) const {
-  const auto sum = [](const Times& times, std::size_t first, std::size_t count) {
+Measurement GuardsBench::measurement(const StepTimes& guarded, const StepTimes& bare) const {
+  const auto sum = [](const StepTimes& times, std::size_t first, std::size_t count) {
     return std::accumulate(times.begin() + static_cast<std::ptrdiff_t>(first),
                            times.begin() + static_cast<std::ptrdiff_t>(first + count), 0.0);
   };
-  Times costs;
+  StepTimes costs;
   for (std::size_t first = 0; first < bare.size(); first += kTurn)
     costs.push_back(sum(guarded, first, kTurn) / sum(bare, first, kTurn) - 1);
 
@@ -170,7 +170,7 @@ Measurement GuardsBench::measurement(const Times& guarded, const Times& bare) co
 }
 
 std::optional<Measurement> GuardsBench::run() {
-  const Times own = is_guarded() ? guarded_steps() : bare_steps();
+  const StepTimes own = is_guarded() ? guarded_steps() : bare_steps();
   if (!line_) return std::nullopt;
   if (is_guarded()) return measurement(own, hear(own.size()));
   tell(own);

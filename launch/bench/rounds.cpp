@@ -9,6 +9,7 @@
 #include <new>
 #include <utility>
 
+#include "common/alignment.h"
 #include "launch/bench/pattern.h"
 #include "tutti/error.h"
 
@@ -22,10 +23,10 @@ constexpr std::size_t kBatchMax = 64;
 constexpr int kWarmUpBatches = 3;
 constexpr int kBatchesMin = 20, kBatchesMax = 2000;
 constexpr double kSecond = 1e6;
-constexpr std::size_t kPageBytes = 4096;  // memory that is aligned on one rank only would be another measurement
 
+// Memory that is aligned on one rank only would be another measurement.
 std::size_t padded(std::size_t bytes) {
-  return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+  return rounded_up(bytes, kPageBytes);
 }
 
 void verify(Collective& collective, const Pattern& pattern, std::uint32_t bucket, std::uint32_t round) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/alignment.h"
 #include "common/bounded_archive.h"
 #include "common/file.h"
 
@@ -15,7 +16,6 @@ namespace tutti {
 namespace {
 
 constexpr std::uint64_t kBootstrapBytesMax = 1 << 20;
-constexpr std::size_t kPageBytes = 4096;
 constexpr int kActivityBits = 8;
 const std::string kDescriptor = "the descriptor from the agent";
 

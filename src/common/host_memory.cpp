@@ -23,17 +23,17 @@
 namespace tutti {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x31'6d656d'6f6874;
+constexpr std::uint64_t kHandoverMagic = 0x31'6d656d'6f6874;
 constexpr std::size_t kTextMax = 240;
 constexpr std::size_t kAskingMax = 256;  // processes in the middle of a conversation
 
 struct Request {
-  std::uint64_t magic = kMagic;
+  std::uint64_t magic = kHandoverMagic;
   bool forget = false;  // what was made; nothing is wanted
   SegmentRequest wanted = {};
 };
 struct Reply {
-  std::uint64_t magic = kMagic;
+  std::uint64_t magic = kHandoverMagic;
   std::int32_t error = 0;  // an Errc; 0: a descriptor comes along, unless nothing was wanted
   char text[kTextMax] = {};
 };
@@ -149,7 +149,7 @@ void SegmentKeeper::Impl::answer(int fd) {
   Request request;
   const ssize_t got = ::recv(fd, &request, sizeof request, 0);
   if (got == 0) return;
-  if (got != sizeof request || request.magic != kMagic) {
+  if (got != sizeof request || request.magic != kHandoverMagic) {
     return log.warning("a request for shared memory of {} bytes was refused", got);
   }
   if (request.forget) {
@@ -237,7 +237,7 @@ Result<FileDescriptor> receive_memory(int socket) {
     std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
     memory = FileDescriptor(fd);
   }
-  if (got != sizeof reply || reply.magic != kMagic) {
+  if (got != sizeof reply || reply.magic != kHandoverMagic) {
     return fail(Errc::kPeerLost, "the keeper of this host's shared memory broke off");
   }
   if (reply.error != 0) return fail(static_cast<Errc>(reply.error), std::string(reply.text));

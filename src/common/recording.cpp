@@ -23,13 +23,13 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "recordings are written as they lie in memory");
 
-constexpr std::array<char, 8> kMagic = {'T', 'U', 'T', 'T', 'I', 'R', 'E', 'C'};
+constexpr std::array<char, 8> kRecordingMagic = {'T', 'U', 'T', 'T', 'I', 'R', 'E', 'C'};
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHostBytesMax = 256;
 constexpr std::size_t kFileBytes = kRecordingPageBytes + kRecordedEvents * kRecordingEntryBytes;
 
 struct Page {
-  std::array<char, 8> magic = kMagic;
+  std::array<char, 8> magic = kRecordingMagic;
   std::uint32_t version = kVersion;
   std::uint32_t entry_bytes = kRecordingEntryBytes;
   std::uint32_t capacity = kRecordedEvents;
@@ -140,8 +140,10 @@ Failure bad(const std::string& path, const std::string& what) {
 
 Result<Page> read_page(const std::string& path, const std::string& bytes) {
   Page page;
-  if (bytes.size() < kMagic.size() || !std::ranges::equal(kMagic, std::span(bytes).first(kMagic.size()))) {
-    return bad(path, "is no recording: it does not begin with " + std::string(kMagic.data(), kMagic.size()));
+  if (bytes.size() < kRecordingMagic.size() ||
+      !std::ranges::equal(kRecordingMagic, std::span(bytes).first(kRecordingMagic.size()))) {
+    return bad(
+        path, "is no recording: it does not begin with " + std::string(kRecordingMagic.data(), kRecordingMagic.size()));
   }
   if (bytes.size() < kRecordingPageBytes) {
     return bad(path, fmt::format("ends after {} bytes, expected {}", bytes.size(), kFileBytes));

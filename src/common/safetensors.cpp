@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "common/alignment.h"
 #include "common/assert.h"
 #include "common/utf8.h"
 
@@ -170,7 +171,7 @@ Result<TensorHeader> make_tensor_header(std::span<const NamedBytes> tensors, con
     begin += tensor.bytes.size();
   }
   std::string text = json::serialize(object);
-  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  text.resize(rounded_up(text.size(), kAlignment), ' ');
   const std::uint64_t length = text.size();
   header.bytes = std::string(reinterpret_cast<const char*>(&length), sizeof length) + text;
   return header;

@@ -11,17 +11,16 @@
 #include <ctime>
 #include <string>
 
+#include "common/alignment.h"
 #include "common/assert.h"
 
 namespace tutti {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x676573'6974747574;  // "tuttiseg" in memory
+constexpr std::uint64_t kSegmentMagic = 0x676573'6974747574;  // "tuttiseg" in memory
 constexpr std::uint32_t kVersion = 2;
 constexpr std::uint32_t kOneMark = 1u << 8;
 constexpr int kClaimBits = 24;
-constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kPage = 4096;
 
 // Bounds within which the arithmetic below cannot overflow.
 constexpr SegmentShape kLargest = {1u << 12, 1u << 16, 1ull << 28, 1ull << 44};
@@ -31,13 +30,9 @@ bool is_allowed(const SegmentShape& shape) {
          shape.blocks <= kLargest.blocks && shape.data_bytes <= kLargest.data_bytes;
 }
 
-constexpr std::size_t rounded_up(std::size_t size, std::size_t unit) {
-  return (size + unit - 1) / unit * unit;
-}
-
 // A rank's marks fill cache lines of their own: ranks that mark at the same time do not slow each other down.
 std::size_t row_bytes(const SegmentShape& shape) {
-  return rounded_up(shape.buckets * sizeof(std::uint64_t), kCacheLine);
+  return rounded_up(shape.buckets * sizeof(std::uint64_t), kCacheLineBytes);
 }
 
 struct Layout {
@@ -45,10 +40,10 @@ struct Layout {
 };
 Layout layout_of(const SegmentShape& shape, std::size_t header_bytes) {
   Layout layout{};
-  layout.ready = rounded_up(header_bytes, kCacheLine);
+  layout.ready = rounded_up(header_bytes, kCacheLineBytes);
   layout.work = layout.ready + shape.ranks * row_bytes(shape);
-  layout.done = layout.work + shape.buckets * kCacheLine;
-  layout.data = rounded_up(layout.done + shape.blocks * sizeof(std::uint64_t), kPage);
+  layout.done = layout.work + shape.buckets * kCacheLineBytes;
+  layout.data = rounded_up(layout.done + shape.blocks * sizeof(std::uint64_t), kPageBytes);
   layout.total = layout.data + shape.data_bytes;
   return layout;
 }
@@ -70,15 +65,15 @@ struct Segment::Header {
   std::uint32_t version;
   std::uint32_t reserved;
   SegmentShape shape;
-  alignas(kCacheLine) std::uint32_t word;
+  alignas(kCacheLineBytes) std::uint32_t word;
   std::uint32_t waiters;  // never too low; too high after a waiter was killed, which costs a system call for each mark
   std::uint32_t generation;
 };
 
 /// A bucket's blocks, in a cache line of their own.
 struct Segment::Work {
-  alignas(kCacheLine) std::uint64_t claimed;  // the round, then in kClaimBits how many of its blocks are taken
-  std::uint64_t finished;                     // blocks of all rounds
+  alignas(kCacheLineBytes) std::uint64_t claimed;  // the round, then in kClaimBits how many of its blocks are taken
+  std::uint64_t finished;                          // blocks of all rounds
 };
 
 Result<Segment> Segment::create(const SegmentShape& shape, std::uint32_t generation) {
@@ -89,7 +84,7 @@ Result<Segment> Segment::create(const SegmentShape& shape, std::uint32_t generat
   header->version = kVersion;
   header->shape = shape;
   header->generation = generation;
-  atomic(header->magic).store(kMagic, std::memory_order_release);
+  atomic(header->magic).store(kSegmentMagic, std::memory_order_release);
   return Segment(*std::move(memory), shape);
 }
 
@@ -97,7 +92,7 @@ Result<Segment> Segment::attach(int fd) {
   auto memory = SharedMemory::attach(fd, sizeof(Header));
   if (!memory) return std::move(memory).error();
   auto* header = reinterpret_cast<Header*>(memory->bytes().data());
-  if (atomic(header->magic).load(std::memory_order_acquire) != kMagic) {
+  if (atomic(header->magic).load(std::memory_order_acquire) != kSegmentMagic) {
     return fail(Errc::kBadData, "the shared memory is no segment of tutti's");
   }
   if (header->version != kVersion) {

@@ -8,9 +8,10 @@
 
 #include <cerrno>
 
+#include "common/alignment.h"
+
 namespace tutti {
 namespace {
-constexpr std::size_t kPage = 4096;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 }  // namespace
 
@@ -50,7 +51,8 @@ Result<SharedMemory> SharedMemory::map(FileDescriptor file, std::size_t bytes) {
 }
 
 void SharedMemory::give_back(std::size_t offset, std::size_t bytes) noexcept {
-  const std::size_t begin = (offset + kPage - 1) / kPage * kPage, end = (offset + bytes) / kPage * kPage;
+  const std::size_t begin = (offset + kPageBytes - 1) / kPageBytes * kPageBytes,
+                    end = (offset + bytes) / kPageBytes * kPageBytes;
   if (begin >= end) return;
   // Where the system cannot, the memory stays: that is no failure.
   (void)::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),

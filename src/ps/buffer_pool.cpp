@@ -5,10 +5,11 @@
 #include <new>
 #include <vector>
 
+#include "common/alignment.h"
+
 namespace tutti::ps {
 
 namespace {
-constexpr std::size_t kAlignment = 64;
 struct Free {
   void operator()(std::byte* memory) const noexcept { std::free(memory); }
 };
@@ -23,7 +24,7 @@ struct BufferPool::Shelf {
 };
 
 BufferPool::BufferPool(std::size_t buffer_bytes, std::size_t limit) : shelf_(std::make_shared<Shelf>()) {
-  shelf_->buffer_bytes = (buffer_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  shelf_->buffer_bytes = rounded_up(buffer_bytes, kCacheLineBytes);
   shelf_->limit = limit;
 }
 
@@ -32,7 +33,7 @@ Buffer BufferPool::take() {
   if (shelf.in_use == shelf.limit) return {};
   if (shelf.idle.empty()) {
     shelf.idle.reserve(shelf.in_use + 1);
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, shelf.buffer_bytes));
+    auto* memory = static_cast<std::byte*>(std::aligned_alloc(kCacheLineBytes, shelf.buffer_bytes));
     if (memory == nullptr) throw std::bad_alloc();
     shelf.idle.emplace_back(memory);
   }

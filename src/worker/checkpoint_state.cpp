@@ -13,6 +13,7 @@
 #include <new>
 #include <sstream>
 
+#include "common/alignment.h"
 #include "tutti/version.h"
 #include "worker/data_parallel_impl.h"
 
@@ -21,7 +22,6 @@ namespace {
 
 constexpr std::string_view kScalarPrefix = "scalar/";
 constexpr const char* kUserPrefix = "user/";
-constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = 2 << 20;
 
 std::string prefix_of(std::size_t model) {
@@ -41,7 +41,7 @@ struct Source {
   std::string text;
 
   std::size_t bytes() const { return tensor.defined() ? tensor.nbytes() : text.size(); }
-  std::size_t room() const { return (bytes() + kAlignment - 1) / kAlignment * kAlignment; }
+  std::size_t room() const { return rounded_up(bytes(), kCacheLineBytes); }
 };
 
 std::vector<Source> sources_of(Models models, SessionImpl& session) {
@@ -212,10 +212,9 @@ std::span<std::byte> SnapshotMemory::reserve(std::size_t bytes) {
 }
 
 void SnapshotMemory::prepare(std::size_t bytes) noexcept {
-  constexpr std::size_t kPage = 4096;
   try {
     const std::span<std::byte> memory = reserve(bytes);
-    for (std::size_t at = 0; at < memory.size(); at += kPage) memory[at] = std::byte{0};
+    for (std::size_t at = 0; at < memory.size(); at += kPageBytes) memory[at] = std::byte{0};
   } catch (const std::bad_alloc&) {
     // The first checkpoint will say so, if it is still true then.
   }

@@ -40,6 +40,9 @@ RunTutti::Options chaos_run(const ChaosOptions& options, const std::string& mark
 /// long as these do not change. The exchanges that promise the same bits share it.
 std::string undisturbed_hash(const ChaosOptions& options);
 
+/// What the log says of each replacement.
+inline constexpr const char* kReplaced = "begins with a new process";
+
 /// How often `text` is in `in`.
 std::size_t count(const std::string& in, const std::string& text);
 
@@ -51,6 +54,8 @@ class ChaosRun {
   const Marks& marks() const { return marks_; }
   const std::string& marks_folder() const { return marks_folder_; }
   std::string err() const { return run_.err(); }
+  /// How often a process was replaced so far.
+  std::size_t replaced() const { return count(err(), kReplaced); }
   /// Waits until so many steps are committed.
   bool reaches(std::int64_t committed);
   /// The test's own fault: the moment is kept, then a worker gets the signal.
@@ -83,6 +88,9 @@ class ChaosRun {
   std::optional<int> code_;  // set: the run has ended
   RunTutti run_;
 };
+
+/// Until nothing is left of a run that has ended.
+inline constexpr std::chrono::seconds kGone{5};
 
 /// Steps that have to be committed on either side of a fault for it to count as one in the middle of a run.
 inline constexpr std::int64_t kStepsAround = 20;

@@ -17,7 +17,6 @@ namespace {
 
 using ::testing::ContainsRegex;
 
-constexpr const char* kReplaced = "begins with a new process";
 constexpr std::int64_t kStruck = 60;
 
 /// Silence is judged within three seconds.
@@ -40,7 +39,7 @@ struct Cut {
 };
 
 /// Rank 2 is cut off from step kStruck on; its agent still sees it, and the others live.
-void expect_replaced(const Cut& cut) {
+void expect_evicted(const Cut& cut) {
   const TemporaryFolder folder;
   std::atomic<pid_t> victim = 0;
   Proxy proxy(folder.path(),
@@ -51,28 +50,28 @@ void expect_replaced(const Cut& cut) {
   victim = run.marks().pid(2);
   run.expect_same_bits();
   EXPECT_THAT(run.err(), ContainsRegex("rank 2 on [^ ]* was lost at step .* for 3\\.[0-9] s"));
-  EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
+  EXPECT_EQ(run.replaced(), 1u) << run.err();
   run.report("11", 1);
 }
 
 TEST(CutOffWorker, IsReplaced) {
-  expect_replaced({});
+  expect_evicted({});
 }
 
 TEST(CutOffWorker, WhomNobodyHearsIsReplaced) {
-  expect_replaced({.received = false});
+  expect_evicted({.received = false});
 }
 
 TEST(CutOffWorker, WhoHearsNobodyIsReplaced) {
-  expect_replaced({.sent = false});
+  expect_evicted({.sent = false});
 }
 
 TEST(CutOffWorker, FromTheShardsAloneIsReplaced) {
-  expect_replaced({.of = Cut::Of::kShards});
+  expect_evicted({.of = Cut::Of::kShards});
 }
 
 TEST(CutOffWorker, FromTheCoordinatorAloneIsReplaced) {
-  expect_replaced({.of = Cut::Of::kCoordinator});
+  expect_evicted({.of = Cut::Of::kCoordinator});
 }
 
 TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
@@ -88,7 +87,7 @@ TEST(CutOffCoordinator, PausesTheStepsAndNobodyIsReplaced) {
   EXPECT_FALSE(run.finish(std::chrono::seconds(30))) << run.err();
   is_cut = false;
   run.expect_same_bits();
-  EXPECT_EQ(count(run.err(), kReplaced), 0u) << run.err();
+  EXPECT_EQ(run.replaced(), 0u) << run.err();
   run.report("12", 1);
 }
 
@@ -101,7 +100,7 @@ TEST(StoppedShard, IsEndedAndReplaced) {
   ASSERT_EQ(servers.size(), 2u);
   run.strike(Role::kServer, -1, servers[1].pid, SIGSTOP);
   run.expect_same_bits();
-  EXPECT_EQ(count(run.err(), kReplaced), 1u) << run.err();
+  EXPECT_EQ(run.replaced(), 1u) << run.err();
   run.report("9", 1);
 }
 

@@ -20,8 +20,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::chrono::seconds kGone{5};
-
 Strings checkpoints_in(const std::string& folder) {
   return {"checkpoint_dir=" + folder + "/checkpoints", "checkpoint_every=50", "progress_s=0"};
 }

@@ -14,9 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::chrono::seconds kGone{5};
 constexpr std::int64_t kEvery = 50, kStruck = 120;  // steps between checkpoints; when the fault strikes
-constexpr const char* kReplaced = "begins with a new process";
 
 /// Ends a run by `strike` after the step kStruck, and expects that nothing of it is left and that the next one goes on.
 void expect_goes_on(const std::string& row, ChaosOptions options, const std::function<void(ChaosRun&)>& strike) {
@@ -70,7 +68,7 @@ TEST(KilledRun, GoesOnAfterTheDeathOfEveryProcess) {
 TEST(CrashLoop, OfKillsEndsTheRunAfterThreeTriesAndNamesTheKilled) {
   ChaosRun run({.faults = {"1:30:forward:9!"}});
   EXPECT_EQ(run.finish(kPatience), 70) << run.err();
-  EXPECT_EQ(count(run.err(), kReplaced), 3u) << run.err();
+  EXPECT_EQ(run.replaced(), 3u) << run.err();
   EXPECT_THAT(run.err().substr(run.err().rfind("tutti: rank ")), HasSubstr("was killed by signal 9"));
   EXPECT_EQ(run.run().leftovers(kGone), "");
 }

@@ -16,7 +16,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Bootstrap example() {
+Bootstrap example_bootstrap() {
   Bootstrap bootstrap;
   bootstrap.role = Role::kServer;
   bootstrap.rank = 3;
@@ -69,14 +69,14 @@ class BootstrapChannel : public ::testing::Test {
 };
 
 TEST(Bootstrap, CountsOneContributorForEachHostWhereHostsSumFirst) {
-  Bootstrap bootstrap = example();
+  Bootstrap bootstrap = example_bootstrap();
   EXPECT_EQ(bootstrap.contributors(), 8);
   bootstrap.config.exchange = "shm+ps";
   EXPECT_EQ(bootstrap.contributors(), 2);
 }
 
 TEST_F(BootstrapChannel, CarriesEverything) {
-  const Bootstrap sent = example();
+  const Bootstrap sent = example_bootstrap();
   ASSERT_TRUE(write_bootstrap(agent_.get(), sent));
   const auto received = read_bootstrap(child_.get());
   ASSERT_TRUE(received) << received.error().text();
@@ -84,7 +84,7 @@ TEST_F(BootstrapChannel, CarriesEverything) {
 }
 
 TEST_F(BootstrapChannel, StaysOpenAndIsNotInheritedFurther) {
-  ASSERT_TRUE(write_bootstrap(agent_.get(), example()));
+  ASSERT_TRUE(write_bootstrap(agent_.get(), example_bootstrap()));
   ASSERT_TRUE(read_bootstrap(child_.get()));
   EXPECT_EQ(::fcntl(child_.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
   close_agent();
@@ -109,7 +109,7 @@ TEST_F(BootstrapChannel, RefusesAnAgentThatEndsEarly) {
 }
 
 TEST(Bootstrap, RefusesEveryTruncation) {
-  const std::string whole = encode(example());
+  const std::string whole = encode(example_bootstrap());
   EXPECT_TRUE(decode_bootstrap(whole));
   for (std::size_t length = 0; length < whole.size(); ++length) EXPECT_FALSE(decode_bootstrap(whole.substr(0, length)));
 }

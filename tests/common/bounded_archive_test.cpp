@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/dtype.h"
+#include "tests/support/bytes.h"
 
 namespace tutti {
 namespace {
@@ -42,7 +43,7 @@ struct Message {
   bool operator==(const Message&) const = default;
 };
 
-Message example() {
+Message example_message() {
   Message message;
   message.flag = true;
   message.rank = -3;
@@ -54,10 +55,6 @@ Message example() {
   message.bits = {true, false, true};
   message.digest = {9, 8, 7, 6};
   return message;
-}
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
 }
 
 std::string u64(std::uint64_t value) {
@@ -73,9 +70,9 @@ std::string failure_of(const std::string& bytes) {
 }
 
 TEST(BoundedArchive, ReadsBackWhatItWrote) {
-  const auto result = decode<Message>(bytes_of(encode(example())));
+  const auto result = decode<Message>(bytes_of(encode(example_message())));
   ASSERT_TRUE(result) << result.error().text();
-  EXPECT_EQ(*result, example());
+  EXPECT_EQ(*result, example_message());
 }
 
 TEST(BoundedArchive, WritesSizesAsLittleEndianU64) {
@@ -84,14 +81,14 @@ TEST(BoundedArchive, WritesSizesAsLittleEndianU64) {
 }
 
 TEST(BoundedArchive, RefusesEveryTruncation) {
-  const std::string whole = encode(example());
+  const std::string whole = encode(example_message());
   for (std::size_t length = 0; length < whole.size(); ++length) {
     EXPECT_FALSE(decode<Message>(bytes_of(whole.substr(0, length)))) << length;
   }
 }
 
 TEST(BoundedArchive, RefusesBytesLeftOver) {
-  EXPECT_THAT(failure_of<Message>(encode(example()) + "?"), HasSubstr("1 bytes too many"));
+  EXPECT_THAT(failure_of<Message>(encode(example_message()) + "?"), HasSubstr("1 bytes too many"));
 }
 
 TEST(BoundedArchive, RefusesSizesAboveTheBytesLeftBeforeItAllocates) {
@@ -121,13 +118,13 @@ TEST(BoundedArchive, RefusesAnEnumeratorThatDoesNotExist) {
 }
 
 TEST(BoundedArchive, SurvivesEveryFlippedByte) {
-  const std::string whole = encode(example());
+  const std::string whole = encode(example_message());
   for (std::size_t at = 0; at < whole.size(); ++at) {
     for (const char flip : {'\x01', '\x80', '\xff'}) {
       std::string damaged = whole;
       damaged[at] = static_cast<char>(damaged[at] ^ flip);
       const auto result = decode<Message>(bytes_of(damaged));
-      EXPECT_FALSE(result && *result == example()) << "at " << at;
+      EXPECT_FALSE(result && *result == example_message()) << "at " << at;
     }
   }
 }

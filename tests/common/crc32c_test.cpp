@@ -7,12 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/bytes.h"
+
 namespace tutti {
 namespace {
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
 
 std::string ascending() {
   std::string text;

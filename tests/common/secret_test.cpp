@@ -7,15 +7,12 @@
 #include <algorithm>
 
 #include "tests/common/temporary_folder.h"
+#include "tests/support/bytes.h"
 
 namespace tutti {
 namespace {
 
 using ::testing::HasSubstr;
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
 
 TEST(Sha256, EqualsThePublishedVectors) {  // FIPS 180-2, appendix B
   EXPECT_EQ(hex(sha256({})), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");

@@ -5,18 +5,16 @@
 
 #include "common/net/frame.h"
 
+#include "tests/support/times.h"
+
 namespace tutti {
 namespace {
 
 using Doing = Whereabouts::Doing;
 
-TimePoint at(int milliseconds) {
-  return TimePoint(std::chrono::milliseconds(milliseconds));
-}
-
 Event event(int milliseconds, EventKind kind, std::uint64_t step = 37, std::uint32_t bucket = 0,
             std::uint32_t object = 0) {
-  return {.time = at(milliseconds), .kind = kind, .step = step, .object = object, .bucket = bucket};
+  return {.time = at_millisecond(milliseconds), .kind = kind, .step = step, .object = object, .bucket = bucket};
 }
 
 Event request(int milliseconds, EventKind kind, FrameType type) {
@@ -32,7 +30,7 @@ Whereabouts after(std::vector<Event> events) {
 TEST(Whereabouts, OfAProcessThatRecordedNothingAreUnknown) {
   const Whereabouts place = after({});
   EXPECT_EQ(place.doing, Doing::kNothing);
-  EXPECT_EQ(describe(place, at(1000)), "");
+  EXPECT_EQ(describe(place, at_millisecond(1000)), "");
   EXPECT_EQ(awaited(place), "");
 }
 
@@ -41,7 +39,7 @@ TEST(Whereabouts, AreItsLastEventWhereItWaitsForNothing) {
   EXPECT_EQ(place.doing, Doing::kWorking);
   EXPECT_EQ(place.step, 36u);
   EXPECT_FALSE(place.done);
-  EXPECT_EQ(describe(place, at(112)), "0.012 s after bucket_ready 3");
+  EXPECT_EQ(describe(place, at_millisecond(112)), "0.012 s after bucket_ready 3");
   EXPECT_EQ(awaited(place), "");
 }
 
@@ -51,10 +49,10 @@ TEST(Whereabouts, NameTheFirstBucketThatIsMissing) {
              event(2, EventKind::kBucketStarted, 37, 0, 1), event(3, EventKind::kWaitBegin),
              event(4, EventKind::kBucketDone, 37, 4), event(5, EventKind::kBucketDone, 37, 0, 1)});
   EXPECT_EQ(place.doing, Doing::kWaiting);
-  EXPECT_EQ(place.since, at(3));
+  EXPECT_EQ(place.since, at_millisecond(3));
   EXPECT_EQ(place.bucket, 2u);
   EXPECT_EQ(place.done->object, 1u);
-  EXPECT_EQ(describe(place, at(1207)), "had waited 1.204 s for bucket 2");
+  EXPECT_EQ(describe(place, at_millisecond(1207)), "had waited 1.204 s for bucket 2");
 }
 
 TEST(Whereabouts, TellWhichModelsBucketIsMissing) {
@@ -88,11 +86,11 @@ TEST(Whereabouts, AreNoWaitThatFailedWhereTheProgramWentOn) {
 }
 
 TEST(Whereabouts, TellACheckpointAndTheQuestionWithinIt) {
-  EXPECT_EQ(describe(after({event(0, EventKind::kCheckpointBegin)}), at(2100)),
+  EXPECT_EQ(describe(after({event(0, EventKind::kCheckpointBegin)}), at_millisecond(2100)),
             "had been saving a checkpoint for 2.100 s");
   const Whereabouts place =
       after({event(0, EventKind::kCheckpointBegin), request(100, EventKind::kRequestBegin, FrameType::kContribute)});
-  EXPECT_EQ(describe(place, at(2100)), "had waited 2.000 s for all ranks");
+  EXPECT_EQ(describe(place, at_millisecond(2100)), "had waited 2.000 s for all ranks");
 }
 
 TEST(Whereabouts, NameWhatTheCoordinatorWasAskedFor) {
@@ -107,7 +105,7 @@ TEST(Whereabouts, LeaveOutWhatFollowsFromTheEndOfTheRun) {
                                    event(11, EventKind::kWaitEnd), event(12, EventKind::kFrameRefused)});
   EXPECT_EQ(place.doing, Doing::kWaiting);
   EXPECT_EQ(place.last.kind, EventKind::kWaitBegin);
-  EXPECT_EQ(place.told_of_end, at(10));
+  EXPECT_EQ(place.told_of_end, at_millisecond(10));
 }
 
 TEST(DescribeEvent, TellsTheNumberThatMatters) {

@@ -17,8 +17,8 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<BucketSpec> kBuckets{{DType::kFloat32, Reduction::kSum, 16 * 1024}};  // sixteen chunks
-constexpr std::uint64_t kChunkBytes = 4096;
+const std::vector<BucketSpec> kSixteenChunks{{DType::kFloat32, Reduction::kSum, 16 * 1024}};
+constexpr std::uint64_t kSmallChunkBytes = 4096;
 
 void fill(ClusterRank& rank, float value) {
   const auto& bucket = rank.memory.front();
@@ -42,36 +42,36 @@ TEST(SlowRank, KeepsTheShardsMemoryWithinTheWindow) {
   constexpr int kWindow = 2;
   Cluster cluster(2, 1, kWindow);
   ClusterRank fast(cluster, 0), slow(cluster, 1);
-  ASSERT_TRUE(fast.open(kBuckets) && slow.open(kBuckets));
+  ASSERT_TRUE(fast.open(kSixteenChunks) && slow.open(kSixteenChunks));
   fill(fast, 1);
   fill(slow, 2);
   ASSERT_TRUE(fast.start(1));
-  wait_until([&] { return cluster.server(0).buffer_bytes() == kWindow * kChunkBytes; });
+  wait_until([&] { return cluster.server(0).buffer_bytes() == kWindow * kSmallChunkBytes; });
   EXPECT_FALSE(fast.client().finish(0, in_seconds(0)).has_value());
-  EXPECT_EQ(cluster.server(0).buffer_bytes(), kWindow * kChunkBytes);
+  EXPECT_EQ(cluster.server(0).buffer_bytes(), kWindow * kSmallChunkBytes);
 }
 
 TEST(SlowRank, IsWaitedFor) {
   constexpr int kWindow = 2;
   Cluster cluster(2, 1, kWindow);
   ClusterRank fast(cluster, 0), slow(cluster, 1);
-  ASSERT_TRUE(fast.open(kBuckets) && slow.open(kBuckets));
+  ASSERT_TRUE(fast.open(kSixteenChunks) && slow.open(kSixteenChunks));
   fill(fast, 1);
   fill(slow, 2);
   ASSERT_TRUE(fast.start(1));
-  wait_until([&] { return cluster.server(0).buffer_bytes() == kWindow * kChunkBytes; });
+  wait_until([&] { return cluster.server(0).buffer_bytes() == kWindow * kSmallChunkBytes; });
   ASSERT_TRUE(slow.start(1));
   ASSERT_TRUE(fast.client().finish(0, in_seconds(20)));
   ASSERT_TRUE(slow.client().finish(0, in_seconds(20)));
   EXPECT_EQ(first(fast), 3.0f);
   EXPECT_EQ(first(slow), 3.0f);
-  EXPECT_LE(cluster.server(0).buffer_bytes(), 2 * (kWindow + 1) * kChunkBytes);
+  EXPECT_LE(cluster.server(0).buffer_bytes(), 2 * (kWindow + 1) * kSmallChunkBytes);
 }
 
 TEST(MissingRank, IsNamedByTheTimeout) {
   Cluster cluster(3, 1);
   ClusterRank rank(cluster, 0), second(cluster, 2);
-  ASSERT_TRUE(rank.open(kBuckets) && second.open(kBuckets));
+  ASSERT_TRUE(rank.open(kSixteenChunks) && second.open(kSixteenChunks));
   ASSERT_TRUE(rank.start(4) && second.start(4));
   const auto finished = rank.client().finish(0, SteadyClock().now() + std::chrono::milliseconds(800));
   ASSERT_FALSE(finished);
@@ -86,7 +86,7 @@ TEST(DroppedRank, LeavesNoHalfFrameBehind) {
   constexpr int kWindow = 2;
   Cluster cluster(2, 1, kWindow);
   ClusterRank other(cluster, 0);
-  ASSERT_TRUE(other.open(kBuckets));
+  ASSERT_TRUE(other.open(kSixteenChunks));
   fill(other, 1);
   ASSERT_TRUE(other.start(1));
   {
@@ -96,14 +96,14 @@ TEST(DroppedRank, LeavesNoHalfFrameBehind) {
     header.generation = 1;
     header.step = 1;
     header.sender = 1;
-    dropped.open({0, 0, 2, 1, kChunkBytes, kBuckets}, header);
-    wait_until([&] { return cluster.server(0).buffer_bytes() == kWindow * kChunkBytes; });
-    const Bytes poison(kChunkBytes, std::byte{0x7f});
-    dropped.push_in_part(header, poison, kChunkBytes / 2);
-    wait_until([&] { return cluster.server(0).buffer_bytes() == (kWindow + 1) * kChunkBytes; });
+    dropped.open({0, 0, 2, 1, kSmallChunkBytes, kSixteenChunks}, header);
+    wait_until([&] { return cluster.server(0).buffer_bytes() == kWindow * kSmallChunkBytes; });
+    const Bytes poison(kSmallChunkBytes, std::byte{0x7f});
+    dropped.push_in_part(header, poison, kSmallChunkBytes / 2);
+    wait_until([&] { return cluster.server(0).buffer_bytes() == (kWindow + 1) * kSmallChunkBytes; });
   }
   ClusterRank again(cluster, 1);
-  ASSERT_TRUE(again.open(kBuckets));
+  ASSERT_TRUE(again.open(kSixteenChunks));
   fill(again, 2);
   ASSERT_TRUE(again.start(1));
   ASSERT_TRUE(again.client().finish(0, in_seconds(20)));
@@ -119,7 +119,7 @@ TEST(DroppedRank, LeavesNoHalfFrameBehind) {
 TEST(LostShard, IsNamedWithStepAndBucket) {
   Cluster cluster(2, 2);
   ClusterRank rank(cluster, 0);
-  ASSERT_TRUE(rank.open(kBuckets));
+  ASSERT_TRUE(rank.open(kSixteenChunks));
   ASSERT_TRUE(rank.start(7));
   wait_until([&] { return cluster.server(1).buffer_bytes() > 0; });
   const std::string name = "shard 1 at " + cluster.server(1).endpoint().text();
@@ -133,7 +133,7 @@ TEST(LostShard, IsNamedWithStepAndBucket) {
 TEST(Abort, EndsAWaitWithItsCause) {
   Cluster cluster(2, 1);
   ClusterRank rank(cluster, 0);
-  ASSERT_TRUE(rank.open(kBuckets));
+  ASSERT_TRUE(rank.open(kSixteenChunks));
   ASSERT_TRUE(rank.start(1));
   std::thread other([&] { rank.client().abort(fail(Errc::kPeerLost, "rank 1 was killed")); });
   const auto finished = rank.client().finish(0, in_seconds(20));
@@ -146,7 +146,7 @@ TEST(Abort, EndsAWaitWithItsCause) {
 TEST(Mismatch, FailsTheOpenOfTheRankThatDiffers) {
   Cluster cluster(2, 1);
   ClusterRank rank(cluster, 0), other(cluster, 1);
-  ASSERT_TRUE(rank.open(kBuckets));
+  ASSERT_TRUE(rank.open(kSixteenChunks));
   const auto opened = other.open({{DType::kFloat32, Reduction::kSum, 100}});
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::kMismatch);
@@ -156,7 +156,7 @@ TEST(Mismatch, FailsTheOpenOfTheRankThatDiffers) {
 TEST(WrongOrder, IsAMisuseThatEndsTheNextWait) {
   Cluster cluster(1, 1);
   ClusterRank rank(cluster, 0);
-  ASSERT_TRUE(rank.open(kBuckets));
+  ASSERT_TRUE(rank.open(kSixteenChunks));
   ASSERT_TRUE(rank.start(2));
   ASSERT_TRUE(rank.client().finish(0, in_seconds(20)));
   ASSERT_TRUE(rank.start(1));
@@ -166,7 +166,7 @@ TEST(WrongOrder, IsAMisuseThatEndsTheNextWait) {
 TEST(ClosedObject, IsNotTouchedAnyMore) {
   Cluster cluster(2, 1);
   ClusterRank rank(cluster, 0);
-  ASSERT_TRUE(rank.open(kBuckets));
+  ASSERT_TRUE(rank.open(kSixteenChunks));
   ASSERT_TRUE(rank.start(1));
   rank.client().close(0);
   rank.forget_memory();
@@ -202,9 +202,9 @@ TEST(StrangeRank, IsNotServed) {
   Loop loop;
   NullEventSink events;
   auto client = Client::connect(loop, options, cluster.clock(), events, in_seconds(20));
-  std::vector<std::byte> bucket(kBuckets.front().bytes());
+  std::vector<std::byte> bucket(kSixteenChunks.front().bytes());
   const auto opened =
-      client ? (*client)->open({0, 0, kBuckets, {bucket.data()}}, in_seconds(20)) : Result<>(client.error());
+      client ? (*client)->open({0, 0, kSixteenChunks, {bucket.data()}}, in_seconds(20)) : Result<>(client.error());
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::kPeerLost);
 }

@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kSteps = 20;
 
 /// Of odd sizes: nothing here is a multiple of a chunk or of a vector.
-const std::vector<BucketSpec> kBuckets{
+const std::vector<BucketSpec> kOddBuckets{
     {DType::kFloat32, Reduction::kAverage, 10007}, {DType::kFloat64, Reduction::kAverage, 1},
     {DType::kBFloat16, Reduction::kAverage, 4999}, {DType::kFloat16, Reduction::kSum, 3001},
     {DType::kInt64, Reduction::kSum, 129},         {DType::kFloat32, Reduction::kAverage, 0},
@@ -26,29 +26,29 @@ const std::vector<BucketSpec> kBuckets{
 
 Bytes input_of(std::uint64_t step, int rank, std::size_t bucket) {
   std::mt19937 random(static_cast<unsigned>(step * 1000 + static_cast<std::uint64_t>(rank) * 100 + bucket));
-  return random_bytes(kBuckets[bucket].dtype, kBuckets[bucket].elements, random);
+  return random_bytes(kOddBuckets[bucket].dtype, kOddBuckets[bucket].elements, random);
 }
 
 Bytes expected_of(std::uint64_t step, int ranks, std::size_t bucket) {
   std::vector<Bytes> inputs;
   for (int rank = 0; rank < ranks; ++rank) inputs.push_back(input_of(step, rank, bucket));
-  return reference_reduce(kBuckets[bucket].dtype, kBuckets[bucket].reduction, inputs);
+  return reference_reduce(kOddBuckets[bucket].dtype, kOddBuckets[bucket].reduction, inputs);
 }
 
 void train(Cluster& cluster, Client::Options options, int ranks) {
   const int rank = options.credentials.self.rank;
   ClusterRank self(cluster, std::move(options));
-  const auto opened = self.open(kBuckets);
+  const auto opened = self.open(kOddBuckets);
   ASSERT_TRUE(opened) << opened.error().text();
   for (std::uint64_t step = 1; step <= kSteps; ++step) {
-    for (std::uint32_t bucket = 0; bucket < kBuckets.size(); ++bucket) {
+    for (std::uint32_t bucket = 0; bucket < kOddBuckets.size(); ++bucket) {
       const Bytes input = input_of(step, rank, bucket);
       std::copy(input.begin(), input.end(), self.memory[bucket].begin());
       ASSERT_TRUE(self.client().start(0, {step, 0}, bucket));
     }
     const auto finished = self.client().finish(0, in_seconds(60));
     ASSERT_TRUE(finished) << finished.error().text();
-    for (std::size_t bucket = 0; bucket < kBuckets.size(); ++bucket) {
+    for (std::size_t bucket = 0; bucket < kOddBuckets.size(); ++bucket) {
       ASSERT_TRUE(std::ranges::equal(self.memory[bucket], expected_of(step, ranks, bucket)))
           << "rank " << rank << " step " << step << " bucket " << bucket;
     }

@@ -98,11 +98,12 @@ class ReadmeProgram(MadeUpTree):
 
 class TorchBudget(unittest.TestCase):
     def test_counts_each_source_that_depends_on_libtorch(self):
-        dependencies = ("src/a.cpp.o: #deps 2, deps mtime 1 (VALID)\n    src/a.cpp\n    /t/include/torch/types.h\n\n"
-                        "src/b.cpp.o: #deps 1, deps mtime 1 (VALID)\n    src/b.cpp\n\n"
-                        "examples/e.cpp.o: #deps 1, deps mtime 1 (VALID)\n    /t/include/torch/types.h\n\n"
-                        "src/c.cpp.o: #deps 2, deps mtime 1 (VALID)\n    src/c.cpp\n    x/cmake_pch.hxx.gch\n")
-        self.assertEqual(torch_budget.sources_with_torch(dependencies, "/t"), ["src/a.cpp.o", "src/c.cpp.o"])
+        dependencies = ("src/a.cpp.o: #deps 2, deps mtime 1 (VALID)\n    ../src/a.cpp\n    /t/include/torch/types.h\n\n"
+                        "src/b.cpp.o: #deps 1, deps mtime 1 (VALID)\n    ../src/b.cpp\n\n"
+                        "examples/e.cpp.o: #deps 2, deps mtime 1 (VALID)\n    ../src/e.cpp\n    /t/include/torch/types.h\n\n"
+                        "src/unity_0.cxx.o: #deps 4, deps mtime 1 (VALID)\n    src/unity_0.cxx\n    ../src/c.cpp\n"
+                        "    ../src/d.cpp\n    /t/include/c10/Device.h\n")
+        self.assertEqual(torch_budget.sources_with_torch(dependencies), ["src/a.cpp", "src/c.cpp", "src/d.cpp"])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t kElements = 50'001;
 constexpr std::uint32_t kRanks = 3;
 
-std::vector<float> input_of(std::uint32_t rank) {
+std::vector<float> sines_of(std::uint32_t rank) {
   std::vector<float> values(kElements);
   for (std::size_t i = 0; i < kElements; ++i) values[i] = std::sin(static_cast<float>(i * (rank + 1)));
   values[7] = -0.0f;
@@ -27,11 +27,11 @@ std::vector<float> input_of(std::uint32_t rank) {
 }
 
 /// What halves on the wire make of all ranks' inputs: rounded, added in float32, divided, rounded.
-std::vector<float> expected(DType wire) {
+std::vector<float> expected_average(DType wire) {
   std::vector<std::vector<std::uint16_t>> narrow(kRanks, std::vector<std::uint16_t>(kElements));
   std::vector<const std::byte*> contributions;
   for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
-    ps::narrow(wire, input_of(rank), narrow[rank]);
+    ps::narrow(wire, sines_of(rank), narrow[rank]);
     contributions.push_back(reinterpret_cast<const std::byte*>(narrow[rank].data()));
   }
   std::vector<std::uint16_t> average(kElements);
@@ -45,15 +45,15 @@ std::byte* bytes_of(std::vector<float>& values) {
   return reinterpret_cast<std::byte*>(values.data());
 }
 
-struct Setting {
+struct CodecSetting {
   DType wire;
   bool placed;
 };
-class Codec : public ::testing::TestWithParam<Setting> {};
+class Codec : public ::testing::TestWithParam<CodecSetting> {};
 
 TEST_P(Codec, AveragesWhatTheWireRoundsInFloat32) {
   const auto [wire, placed] = GetParam();
-  const std::vector<float> average = expected(wire);
+  const std::vector<float> average = expected_average(wire);
   ASSERT_TRUE(std::signbit(average[7]));
   // The exchanges beneath belong to the codecs.
   const std::string keeper = "tutti-codec-test-" + std::to_string(::getpid()) + (placed ? "-placed" : "");
@@ -84,7 +84,7 @@ TEST_P(Codec, AveragesWhatTheWireRoundsInFloat32) {
       }
       ASSERT_TRUE(codec->open(plan, soon()));
       for (std::uint64_t round = 0; round < 3; ++round) {
-        std::ranges::copy(input_of(rank), wide.begin());
+        std::ranges::copy(sines_of(rank), wide.begin());
         std::fill_n(reinterpret_cast<float*>(plan.memory[1]), 3, 1.0f + 0x1p-20f);
         for (std::uint32_t b = 0; b < 3; ++b) ASSERT_TRUE(codec->start({round, 0}, b));
         ASSERT_TRUE(codec->poll());
@@ -101,9 +101,9 @@ TEST_P(Codec, AveragesWhatTheWireRoundsInFloat32) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Wires, Codec,
-                         ::testing::Values(Setting{DType::kBFloat16, false}, Setting{DType::kBFloat16, true},
-                                           Setting{DType::kFloat16, false}, Setting{DType::kFloat16, true}),
-                         [](const ::testing::TestParamInfo<Setting>& info) {
+                         ::testing::Values(CodecSetting{DType::kBFloat16, false}, CodecSetting{DType::kBFloat16, true},
+                                           CodecSetting{DType::kFloat16, false}, CodecSetting{DType::kFloat16, true}),
+                         [](const ::testing::TestParamInfo<CodecSetting>& info) {
                            return std::string(name_of(info.param.wire)) + (info.param.placed ? "Placed" : "Staged");
                          });
 

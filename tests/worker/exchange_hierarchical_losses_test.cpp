@@ -24,9 +24,9 @@ constexpr int kShards = 2;
 using Ranks = std::set<std::size_t>;
 
 /// Ranks that do what a training loop and its regrouping do, each round an exchange.
-class World {
+class LossyWorld {
  public:
-  explicit World(Sizes sizes)
+  explicit LossyWorld(Sizes sizes)
       : sizes_(std::move(sizes)),
         cluster_(static_cast<int>(sizes_.size()), kShards, /*window_chunks=*/4, {.outlives_losses = true}) {
     for (std::uint32_t h = 0; h < sizes_.size(); ++h) {
@@ -36,7 +36,7 @@ class World {
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) be_born(rank);
     each(all(), [this](std::size_t rank) { open_buckets(rank); });
   }
-  ~World() {
+  ~LossyWorld() {
     for (Rank& rank : ranks_) rank.exchange.reset();
   }
 
@@ -218,7 +218,7 @@ constexpr std::uint32_t kMany = 1000;
 
 /// Of two hosts with two ranks each, the second round begun as far as each bucket number says.
 struct Begun {
-  World world{{2, 2}};
+  LossyWorld world{{2, 2}};
   explicit Begun(const std::vector<std::uint32_t>& started) {
     world.run_all(1);
     for (std::size_t rank = 0; rank < started.size(); ++rank) EXPECT_TRUE(world.start(rank, started[rank]));
@@ -371,7 +371,7 @@ TEST(HierarchicalLosses, AtRandom) {
 #endif
   for (unsigned seed = 0; seed < kSeeds; ++seed) {
     SCOPED_TRACE(seed);
-    World world({2, 3});
+    LossyWorld world({2, 3});
     std::mt19937 random(seed);
     const auto any = [&random](std::size_t below) { return static_cast<std::size_t>(random() % below); };
     for (int loss = 0; loss < 6; ++loss) {

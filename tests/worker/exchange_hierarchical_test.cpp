@@ -58,8 +58,8 @@ class World {
   std::vector<std::unique_ptr<HierarchicalExchange>> ranks_;
 };
 
-using Setting = std::tuple<Sizes, bool>;  // placed
-class HierarchicalExchangeTest : public ::testing::TestWithParam<Setting> {};
+using HierarchicalSetting = std::tuple<Sizes, bool>;  // placed
+class HierarchicalExchangeTest : public ::testing::TestWithParam<HierarchicalSetting> {};
 
 TEST_P(HierarchicalExchangeTest, SumsWithinHostsThenBetweenThemOverManyRounds) {
   const auto& [sizes, is_placed] = GetParam();
@@ -140,9 +140,9 @@ TEST(HierarchicalExchange, ReopensWithAnotherPlan) {
 }
 
 /// Two ranks of one host, driven by the test's own thread; the leader's exchange between hosts has a made-up peer.
-class TwoRanks {
+class OneHost {
  public:
-  explicit TwoRanks(std::vector<BucketSpec> buckets) {
+  explicit OneHost(std::vector<BucketSpec> buckets) {
     auto between = std::make_unique<FakeExchange>();
     between_ = between.get();
     between_->has_memory = true;
@@ -169,7 +169,7 @@ class TwoRanks {
 constexpr BucketSpec kFloats{DType::kFloat32, Reduction::kAverage, 1000};
 
 TEST(HierarchicalExchange, WorksInTheHostsMemoryAndSumsInBothStages) {
-  TwoRanks ranks({kFloats, {DType::kInt64, Reduction::kBroadcast, 3}});
+  OneHost ranks({kFloats, {DType::kInt64, Reduction::kBroadcast, 3}});
   EXPECT_THAT(ranks.between().places, IsEmpty());
   for (std::size_t b = 0; b < 2; ++b)
     EXPECT_NE(ranks.between().plan().memory[b], ranks.leader_memory().plan.memory[b]) << "the input stays";
@@ -178,7 +178,7 @@ TEST(HierarchicalExchange, WorksInTheHostsMemoryAndSumsInBothStages) {
 }
 
 TEST(HierarchicalExchange, IsBetweenHostsWithOneBucketWhileTheNextIsSummed) {
-  TwoRanks ranks({kFloats, kFloats});
+  OneHost ranks({kFloats, kFloats});
   ASSERT_TRUE(ranks.leader().start({7, 1}, 0));
   EXPECT_THAT(ranks.between().starts, IsEmpty()) << "the other rank's input is not there";
   ASSERT_TRUE(ranks.other().start({7, 1}, 0));
@@ -192,7 +192,7 @@ TEST(HierarchicalExchange, IsBetweenHostsWithOneBucketWhileTheNextIsSummed) {
 }
 
 TEST(HierarchicalExchange, KeepsThePlansOrderBetweenHosts) {
-  TwoRanks ranks({kFloats, {DType::kInt64, Reduction::kBroadcast, 3}});
+  OneHost ranks({kFloats, {DType::kInt64, Reduction::kBroadcast, 3}});
   ASSERT_TRUE(ranks.leader().start({1, 0}, 0));
   ASSERT_TRUE(ranks.leader().start({1, 0}, 1));
   EXPECT_THAT(ranks.between().starts, IsEmpty()) << "the broadcast needs nobody, but its turn has not come";
@@ -202,7 +202,7 @@ TEST(HierarchicalExchange, KeepsThePlansOrderBetweenHosts) {
 }
 
 TEST(HierarchicalExchange, PollsBetweenHostsWhileItWaitsForItsOwn) {
-  TwoRanks ranks({kFloats, kFloats});
+  OneHost ranks({kFloats, kFloats});
   ASSERT_TRUE(ranks.leader().start({1, 0}, 0));
   ASSERT_TRUE(ranks.other().start({1, 0}, 0));
   ASSERT_TRUE(ranks.leader().start({1, 0}, 1));
@@ -265,7 +265,7 @@ TEST(HierarchicalExchange, EndsEveryWaitWithTheCauseOfAnAbort) {
 }
 
 TEST(HierarchicalExchange, PassesAnAbortOnAndAFailureBetweenHostsBack) {
-  TwoRanks ranks({kFloats});
+  OneHost ranks({kFloats});
   ASSERT_TRUE(ranks.other().start({1, 0}, 0));
   ranks.between().fail_start = true;
   const auto failed = ranks.leader().start({1, 0}, 0);

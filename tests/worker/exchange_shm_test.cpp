@@ -36,8 +36,8 @@ Bytes expected(const BucketSpec& spec, std::uint32_t ranks, std::uint64_t round)
   return inputs[0];
 }
 
-using Setting = std::tuple<std::uint32_t, bool>;  // ranks; placed
-class ShmExchangeTest : public ::testing::TestWithParam<Setting> {};
+using ShmSetting = std::tuple<std::uint32_t, bool>;  // ranks; placed
+class ShmExchangeTest : public ::testing::TestWithParam<ShmSetting> {};
 class ShmExchangeWait : public ShmExchangeTest {};  // with somebody to wait for
 
 TEST_P(ShmExchangeTest, ReducesInRankOrderOverManyRounds) {
@@ -136,7 +136,7 @@ TEST_P(ShmExchangeWait, EndsASleepingWaitWithTheCauseOfAnAbort) {
   });
 }
 
-std::string name_of(const ::testing::TestParamInfo<Setting>& info) {
+std::string name_of(const ::testing::TestParamInfo<ShmSetting>& info) {
   return std::to_string(std::get<0>(info.param)) + (std::get<1>(info.param) ? "RanksInPlace" : "RanksStaged");
 }
 INSTANTIATE_TEST_SUITE_P(All, ShmExchangeTest, ::testing::Combine(::testing::Values(1u, 2u, 3u, 5u), ::testing::Bool()),

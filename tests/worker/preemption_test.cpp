@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr std::chrono::seconds kStopped{20};
-constexpr std::chrono::seconds kGone{5};
+constexpr std::chrono::seconds kGoneAfterStop{5};
 
 /// Steps long enough for a signal to come in the middle of the run, and a line for each.
 const Strings kSlow{"--hold-ms", "100", "--checkpoint"};
@@ -28,7 +28,7 @@ void expect_stopped(RunTutti& run, int signal) {
   EXPECT_EQ(run.wait(kStopped), 75) << run.err();
   EXPECT_THAT(run.err(), HasSubstr("asked to stop: step "));
   EXPECT_THAT(run.out(), Not(HasSubstr("hash="))) << "it came to its end";
-  EXPECT_EQ(run.leftovers(kGone), "");
+  EXPECT_EQ(run.leftovers(kGoneAfterStop), "");
 }
 
 void expect_resumed(const std::string& folder, int ranks) {
@@ -120,7 +120,7 @@ void expect_second_signal_ends(RunTutti& run, const std::string& worker, int exp
   }));
   EXPECT_EQ(code, expected) << run.err();
   EXPECT_GT(sent, 1) << "the first one ended it";
-  EXPECT_EQ(run.leftovers(kGone), "");
+  EXPECT_EQ(run.leftovers(kGoneAfterStop), "");
 }
 
 TEST(Preemption, ASecondSignalEndsItAtOnce) {

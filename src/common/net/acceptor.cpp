@@ -26,10 +26,6 @@ struct Candidate {
   bool evicted = false;
 };
 
-void rethrow(std::exception_ptr error) {
-  if (error) std::rethrow_exception(error);
-}
-
 Failure cannot_listen(const Acceptor::Options& options, const ErrorCode& error) {
   const std::string where = Endpoint{options.address, options.port}.text();
   if (error == boost::asio::error::address_in_use) {

@@ -45,10 +45,6 @@ boost::asio::awaitable<void> open(Endpoint to, Credentials credentials, Duration
   }
 }
 
-void rethrow(std::exception_ptr error) {
-  if (error) std::rethrow_exception(error);
-}
-
 }  // namespace
 
 void connect(boost::asio::io_context& context, Endpoint to, Credentials credentials, Duration timeout, Done done) {

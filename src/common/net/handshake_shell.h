@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <exception>
 #include <memory>
 #include <vector>
 
@@ -38,6 +39,11 @@ class SocketDeadline {
   std::shared_ptr<State> state_;
   boost::asio::steady_timer timer_;
 };
+
+/// What a coroutine that nobody waits for does with an exception: it leaves the loop.
+inline void rethrow(std::exception_ptr error) {
+  if (error) std::rethrow_exception(error);
+}
 
 /// Failures are those of the machine, and kPeerLost where the connection ended. `socket` and `machine` live in the
 /// caller's coroutine.

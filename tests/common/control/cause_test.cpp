@@ -5,15 +5,13 @@
 
 #include <csignal>
 
+#include "tests/support/times.h"
+
 namespace tutti {
 namespace {
 
 using How = Cause::How;
 constexpr auto kPatience = std::chrono::seconds(1);
-
-TimePoint at(int milliseconds) {
-  return TimePoint() + std::chrono::milliseconds(milliseconds);
-}
 
 Cause cause(How how, std::int32_t rank = 1) {
   Cause cause;
@@ -89,44 +87,44 @@ TEST(Cause, HandsAnExitCodeFrom64To78OnAndCallsTheRestABug) {
 
 TEST(Verdict, IsDueAtOnceWhenTheCauseIsKnown) {
   Verdict verdict(kPatience);
-  EXPECT_FALSE(verdict.is_due(at(0)));
-  verdict.consider(killed(SIGKILL), Certainty::kKnown, at(0));
-  EXPECT_TRUE(verdict.is_due(at(0)));
+  EXPECT_FALSE(verdict.is_due(at_millisecond(0)));
+  verdict.consider(killed(SIGKILL), Certainty::kKnown, at_millisecond(0));
+  EXPECT_TRUE(verdict.is_due(at_millisecond(0)));
   EXPECT_EQ(verdict.pronounce().signal, SIGKILL);
-  EXPECT_FALSE(verdict.is_due(at(0))) << "a cause is told once";
+  EXPECT_FALSE(verdict.is_due(at_millisecond(0))) << "a cause is told once";
   EXPECT_FALSE(verdict.next_deadline());
 }
 
 TEST(Verdict, WaitsAMomentForABetterReport) {
   Verdict verdict(kPatience);
-  verdict.consider(cause(How::kLost), Certainty::kLost, at(0));
-  EXPECT_FALSE(verdict.is_due(at(999)));
-  EXPECT_EQ(verdict.next_deadline(), at(1000));
-  verdict.consider(killed(SIGSEGV), Certainty::kKnown, at(500));
-  EXPECT_TRUE(verdict.is_due(at(500)));
+  verdict.consider(cause(How::kLost), Certainty::kLost, at_millisecond(0));
+  EXPECT_FALSE(verdict.is_due(at_millisecond(999)));
+  EXPECT_EQ(verdict.next_deadline(), at_millisecond(1000));
+  verdict.consider(killed(SIGSEGV), Certainty::kKnown, at_millisecond(500));
+  EXPECT_TRUE(verdict.is_due(at_millisecond(500)));
   EXPECT_EQ(verdict.pronounce().signal, SIGSEGV);
 }
 
 TEST(Verdict, TakesTheLossItselfWhenNothingBetterComes) {
   Verdict verdict(kPatience);
-  verdict.consider(cause(How::kReported, 0), Certainty::kHearsay, at(0));
-  verdict.consider(cause(How::kLost, 2), Certainty::kLost, at(800));
-  EXPECT_TRUE(verdict.is_due(at(1000))) << "better reports do not make the wait longer";
+  verdict.consider(cause(How::kReported, 0), Certainty::kHearsay, at_millisecond(0));
+  verdict.consider(cause(How::kLost, 2), Certainty::kLost, at_millisecond(800));
+  EXPECT_TRUE(verdict.is_due(at_millisecond(1000))) << "better reports do not make the wait longer";
   EXPECT_EQ(verdict.pronounce().member.rank, 2);
 }
 
 TEST(Verdict, KeepsTheFirstOfEquals) {
   Verdict verdict(kPatience);
-  verdict.consider(killed(SIGKILL, 1), Certainty::kKnown, at(0));
-  verdict.consider(killed(SIGSEGV, 2), Certainty::kKnown, at(0));
+  verdict.consider(killed(SIGKILL, 1), Certainty::kKnown, at_millisecond(0));
+  verdict.consider(killed(SIGSEGV, 2), Certainty::kKnown, at_millisecond(0));
   EXPECT_EQ(verdict.pronounce().member.rank, 1);
 }
 
 TEST(Verdict, LetsTheMissingReasonReplaceALossThatWasPronounced) {
   Verdict verdict(kPatience);
-  verdict.consider(cause(How::kLost, 1), Certainty::kLost, at(0));
+  verdict.consider(cause(How::kLost, 1), Certainty::kLost, at_millisecond(0));
   verdict.pronounce();
-  verdict.consider(killed(SIGKILL, 1), Certainty::kKnown, at(2000));
+  verdict.consider(killed(SIGKILL, 1), Certainty::kKnown, at_millisecond(2000));
   EXPECT_EQ(verdict.cause()->signal, SIGKILL);
 }
 
@@ -134,9 +132,9 @@ TEST(Verdict, NeverTakesTheConsequencesOfTheEndForItsCause) {
   for (const Cause& consequence :
        {killed(SIGTERM, 2), killed(SIGKILL, 2), killed(SIGABRT, 2), exited(69, 2), exited(1, 2)}) {
     Verdict verdict(kPatience);
-    verdict.consider(cause(How::kLost, 1), Certainty::kLost, at(0));
+    verdict.consider(cause(How::kLost, 1), Certainty::kLost, at_millisecond(0));
     verdict.pronounce();
-    verdict.consider(consequence, Certainty::kKnown, at(2000));
+    verdict.consider(consequence, Certainty::kKnown, at_millisecond(2000));
     EXPECT_EQ(verdict.cause()->member.rank, 1) << consequence.text();
   }
 }
@@ -144,9 +142,9 @@ TEST(Verdict, NeverTakesTheConsequencesOfTheEndForItsCause) {
 TEST(Verdict, LetsACrashOrASpecificErrorElsewhereReplaceALoss) {
   for (const Cause& origin : {killed(SIGSEGV, 2), exited(65, 2), exited(78, 2)}) {
     Verdict verdict(kPatience);
-    verdict.consider(cause(How::kLost, 1), Certainty::kLost, at(0));
+    verdict.consider(cause(How::kLost, 1), Certainty::kLost, at_millisecond(0));
     verdict.pronounce();
-    verdict.consider(origin, Certainty::kKnown, at(2000));
+    verdict.consider(origin, Certainty::kKnown, at_millisecond(2000));
     EXPECT_EQ(verdict.cause()->member.rank, 2) << origin.text();
   }
 }

@@ -5,12 +5,11 @@
 
 #include <limits>
 
+#include "tests/support/times.h"
+
 namespace tutti {
 namespace {
 
-TimePoint at(int seconds) {
-  return TimePoint() + std::chrono::seconds(seconds);
-}
 const MemberId kRank1{Role::kWorker, 1};
 
 constexpr MemberId kRank{Role::kWorker, 0}, kShard{Role::kServer, 1};
@@ -25,7 +24,7 @@ TEST(KvStore, FindsWhatWasSetLast) {
 
 TEST(KvStore, GivesTheWaitersOfAKeyToTheOneWhoSetsIt) {
   KvStore store;
-  store.wait("key", {kRank1, 7, at(5)});
+  store.wait("key", {kRank1, 7, at_second(5)});
   EXPECT_TRUE(store.set("other", "", kRank).value().empty());
   const auto waiters = store.set("key", "value", kRank).value();
   ASSERT_EQ(waiters.size(), 1u);
@@ -35,13 +34,13 @@ TEST(KvStore, GivesTheWaitersOfAKeyToTheOneWhoSetsIt) {
 
 TEST(KvStore, LetsALateWaiterGo) {
   KvStore store;
-  store.wait("key", {kRank1, 7, at(5)});
-  store.wait("key", {kRank1, 8, at(9)});
-  EXPECT_EQ(store.next_deadline(), at(5));
-  const auto late = store.expire(at(5));
+  store.wait("key", {kRank1, 7, at_second(5)});
+  store.wait("key", {kRank1, 8, at_second(9)});
+  EXPECT_EQ(store.next_deadline(), at_second(5));
+  const auto late = store.expire(at_second(5));
   ASSERT_EQ(late.size(), 1u);
   EXPECT_EQ(late[0].key, "key");
-  EXPECT_EQ(store.next_deadline(), at(9));
+  EXPECT_EQ(store.next_deadline(), at_second(9));
   EXPECT_EQ(store.set("key", "", kRank).value().size(), 1u);
   EXPECT_FALSE(store.next_deadline());
 }

@@ -151,6 +151,7 @@ class PlacedWork final : public ShmWork {
 
   void fetch_results(std::uint32_t number) {
     const ShmTask& task = rounds_[number];
+    if (rounds_.has_started(team_.rank, number, task.round)) return;  // it has them: who mended has put them there
     const auto holder = rounds_.holder_of(number, task.round, {&team_.rank, 1});
     if (!holder || task.what.shared_by) return;
     for (std::uint32_t block = 0; block < task.blocks; ++block) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every header compiles alone. Most are shown to by the build, which compiles a source that includes them first of all; for each of the
-# others there is one that includes nothing else. Of the private ones only those without LibTorch, since it makes each of them as slow as
+# Every header compiles alone. Most are shown to by the build, which compiles a source that includes them first of all, and that alone;
+# for each of the others there is one that includes nothing else. Of the private ones only those without LibTorch, since it makes each of them as slow as
 # a source.
 set(needs_torch "#include [<\"](torch/|ATen/|c10/|tutti/[^e])")  # of tutti's own only error.h does without
 set(include_folders include src .)
@@ -8,6 +8,14 @@ set(header_patterns include/tutti/*.h src/*.h launch/*.h)
 
 set(built_first)
 file(GLOB_RECURSE built CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*.cpp ${CMAKE_SOURCE_DIR}/launch/*.cpp)
+foreach(target tutti_worker tutti-bench)  # compiled together
+  if(TARGET ${target})
+    get_target_property(folder ${target} SOURCE_DIR)
+    get_target_property(together ${target} SOURCES)
+    list(TRANSFORM together PREPEND ${folder}/)
+    list(REMOVE_ITEM built ${together})
+  endif()
+endforeach()
 foreach(source ${built})
   file(STRINGS ${source} includes REGEX "^#include" LIMIT_COUNT 1)
   if(includes MATCHES "[<\"](.*)[>\"]")
@@ -33,6 +41,7 @@ foreach(folder pattern IN ZIP_LISTS include_folders header_patterns)
 endforeach()
 
 add_library(tutti_self_contained OBJECT EXCLUDE_FROM_ALL ${sources})
+set_target_properties(tutti_self_contained PROPERTIES UNITY_BUILD OFF)
 target_compile_options(tutti_self_contained PRIVATE -O0)
 target_link_libraries(tutti_self_contained PRIVATE tutti_warnings)
 foreach(module common ps exchange worker mpi launch)

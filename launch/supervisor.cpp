@@ -3,10 +3,10 @@
 
 #include <sys/socket.h>
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <memory>
 
+#include "common/net/later.h"
 #include "common/stack_file.h"
 
 namespace tutti::launch {
@@ -156,8 +156,7 @@ void Supervisor::evict(const MemberId& member) {
 }
 
 void Supervisor::kill_after_stack(const MemberId& member, int pid) {
-  const auto timer = std::make_shared<boost::asio::steady_timer>(context_, kStackTime);
-  timer->async_wait([this, timer, member, pid](boost::system::error_code) {
+  later(context_, kStackTime, [this, member, pid] {
     for (const Child& child : children_) {
       if (child.member == member && child.process.pid() == pid) child.process.signal_group(SIGKILL);
     }

@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "common/assert.h"
 #include "common/bounded_archive.h"
+#include "common/net/later.h"
 
 namespace tutti::ps {
 
@@ -95,8 +95,7 @@ void ClientSession::find_reached(int shard) {
 
 // The shard, too, may be gone, or about to be: the tries end with this session, and every wait has its deadline.
 void ClientSession::connect_later(int shard, std::uint8_t number) {
-  const auto timer = std::make_shared<boost::asio::steady_timer>(context_, kPause);
-  timer->async_wait([weak = weak_from_this(), timer, shard, number](boost::system::error_code) {
+  later(context_, kPause, [weak = weak_from_this(), shard, number] {
     const auto self = weak.lock();
     if (self && !self->live_.is_ending()) self->connect(shard, number);
   });

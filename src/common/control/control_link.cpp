@@ -2,11 +2,11 @@
 #include "common/control/control_link.h"
 
 #include <algorithm>
-#include <boost/asio/steady_timer.hpp>
 #include <future>
 #include <utility>
 
 #include "common/control/absence.h"
+#include "common/net/later.h"
 
 namespace tutti {
 namespace {
@@ -121,7 +121,7 @@ void ControlLink::write(FrameType type, std::string control, std::uint64_t step,
   const bool is_resumable = options_.absence > Duration::zero() && type != FrameType::kJoin;
   if (is_resumable) stream_.sent(header, control);
   if (!connection_ || (is_resumable && !is_joined_)) return;  // it goes out when this member has come again
-  if (is_resumable) stream_.acknowledged(std::max<std::uint64_t>(connection_->acknowledged(), 1) - 1);
+  if (is_resumable) stream_.acknowledged(connection_->acknowledged());
   connection_->send(header, std::move(control));
 }
 
@@ -269,8 +269,7 @@ void ControlLink::come_again_later(const Failure& why) {
     end(Failure(why).wrap("lost the coordinator at " + options_.coordinator.text()));
     return set_closed();
   }
-  const auto timer = std::make_shared<boost::asio::steady_timer>(loop_.context(), kPause);
-  timer->async_wait([this, timer, lives = std::weak_ptr(lives_)](boost::system::error_code) {
+  later(loop_.context(), kPause, [this, lives = std::weak_ptr(lives_)] {
     if (lives.lock()) come_again();
   });
 }

@@ -198,7 +198,7 @@ void Coordinator::Impl::send(Place& place, FrameType type, std::string control) 
   if (keeps_places()) place.stream.sent(frame, control);
   if (place.peer == nullptr) return;
   Connection& connection = *place.peer->connection;
-  place.stream.acknowledged(std::max<std::uint64_t>(connection.acknowledged(), 1) - 1);
+  place.stream.acknowledged(connection.acknowledged());
   connection.send(frame, std::move(control));
 }
 

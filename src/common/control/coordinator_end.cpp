@@ -103,7 +103,9 @@ void CoordinatorFsm::blame(const MemberId& who, Cause cause, Certainty certainty
   cause.host = entry.host;
   cause.step = entry.step;
   if (cause.how == Cause::How::kLost && outlives(who)) {
-    change_.losses[who.rank] = {std::move(cause), now_ + options_.patience};
+    // Until then its processes may begin steps.
+    const TimePoint lease_end = liveness_.lease_end(who).value_or(now_);
+    change_.losses[who.rank] = {std::move(cause), std::max(now_ + options_.patience, lease_end)};
     return;
   }
   const bool expected = restarting_ && who.role != Role::kAgent;

@@ -18,12 +18,6 @@ constexpr int kStartTimeouts = 8;
 constexpr std::uint64_t kWindowSteps = 5;
 constexpr auto kTellAgain = std::chrono::minutes(2);
 
-// A message may hold any number.
-Duration duration_of(std::uint64_t ns) {
-  constexpr std::uint64_t kMost = std::chrono::nanoseconds(std::chrono::hours(24 * 365)).count();
-  return Duration(static_cast<std::int64_t>(std::min(ns, kMost)));
-}
-
 }  // namespace
 
 void Liveness::heard(const MemberId& agent, const Heartbeat& heartbeat, TimePoint now) {

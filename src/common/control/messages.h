@@ -5,12 +5,15 @@
 // Thread safety: values.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "common/activity.h"
 #include "common/bounded_archive.h"
+#include "common/clock.h"
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
 
@@ -18,6 +21,12 @@ namespace tutti {
 
 constexpr Errc last_enumerator(Errc) noexcept {
   return Errc::kInternal;
+}
+
+/// A time out of a message, which may hold any number: at most a year.
+inline Duration duration_of(std::uint64_t ns) {
+  constexpr std::uint64_t kMost = Duration(std::chrono::hours(24 * 365)).count();
+  return Duration(static_cast<std::int64_t>(std::min(ns, kMost)));
 }
 
 /// kJoin. Who joins was proved in the handshake. Its request number is 0.

@@ -2,21 +2,13 @@
 #include "common/control/reachability.h"
 
 #include <algorithm>
-#include <chrono>
 #include <tuple>
 
 namespace tutti {
-namespace {
-
-// A message may hold any number.
-constexpr std::uint64_t kLongest = std::chrono::nanoseconds(std::chrono::hours(24 * 365)).count();
-
-}  // namespace
 
 void Reachability::told(const MemberId& by, const Unreachable& message, TimePoint now) {
   std::erase_if(told_, [&](const auto& entry) { return entry.first.first == by; });
-  for (const Unreachable::Peer& peer : message.peers)
-    told_[{by, peer.member}] = {Duration(static_cast<std::int64_t>(std::min(peer.silent_ns, kLongest))), now};
+  for (const Unreachable::Peer& peer : message.peers) told_[{by, peer.member}] = {duration_of(peer.silent_ns), now};
 }
 
 Reachability::Suspects Reachability::suspects(TimePoint now) const {

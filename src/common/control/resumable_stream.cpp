@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/control/resumable_stream.h"
 
+#include <algorithm>
+
 namespace tutti {
 
 void ResumableStream::sent(const FrameHeader& header, const std::string& control) {
@@ -10,7 +12,8 @@ void ResumableStream::sent(const FrameHeader& header, const std::string& control
 }
 
 void ResumableStream::acknowledged(std::uint64_t on_connection) {
-  if (reaches(base_ + on_connection)) forget_before(base_ + on_connection);
+  const std::uint64_t count = base_ + std::max<std::uint64_t>(on_connection, 1) - 1;
+  if (reaches(count)) forget_before(count);
 }
 
 bool ResumableStream::reaches(std::uint64_t count) const noexcept {

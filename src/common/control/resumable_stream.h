@@ -31,7 +31,7 @@ class ResumableStream {
   /// A frame of the other end was handled.
   void count_handled() noexcept { ++handled_; }
   std::uint64_t handled() const noexcept { return handled_; }
-  /// The other end has handled so many of this end's on the connection that there is now, the join not counted.
+  /// The other end has handled so many of this end's on the connection that there is now, the join among them.
   void acknowledged(std::uint64_t on_connection);
   /// Whether the other end, which has handled `count`, can go on from there.
   bool reaches(std::uint64_t count) const noexcept;

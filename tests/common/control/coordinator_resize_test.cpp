@@ -153,6 +153,19 @@ TEST(CoordinatorResize, LostAgentLeavesASmallerWorld) {
   EXPECT_THAT(run.notices, ElementsAre(HasSubstr("agent 1 on node1 was lost")));
 }
 
+TEST(CoordinatorResize, LostAgentsPlacesAreGivenAwayWhenItsLeaseHasEnded) {
+  CoordinatorOptions options = elastic();
+  options.timeout = std::chrono::seconds(3);
+  Elastic run(options);
+  run.say(agent(1), FrameType::kHeartbeat, Heartbeat{1, {}});
+  (void)run.told<Lease>(agent(1), FrameType::kLease);
+  run.closed(agent(1));
+  run.pass(options.timeout - std::chrono::milliseconds(1));
+  EXPECT_TRUE(run.told_nothing(agent(2))) << "until then its processes may begin steps";
+  run.pass(std::chrono::milliseconds(1));
+  run.expect_evicted({{0, {rank(0), shard(0)}}, {2, {rank(2)}}});
+}
+
 TEST(CoordinatorResize, LostAgentsShareGoesToTheOthersWhereTheNumberIsFixed) {
   CoordinatorOptions fixed = elastic();
   fixed.elasticity.least = fixed.elasticity.most = 0;

@@ -52,7 +52,7 @@ std::vector<ChunkSum::Known> ChunkSet::known_parts() {
 
 // Without a journal a shard that dies in the middle of a sum leaves buckets that hold some of their input and some of
 // the result, and nobody knows which.
-SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal) {
+Reduced ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal) {
   TUTTI_ASSERT(complete(), "only a complete set is summed");
   std::vector<const std::byte*> from;
   std::vector<std::byte*> into;
@@ -73,15 +73,16 @@ SharedBuffer ChunkSet::reduce(const Chunk& chunk, Buffer spare, const SumTools& 
   Buffer result = reused == contributions_.end() ? std::move(spare) : std::move(reused->received);
   if (result) into.push_back(result.get());
 
-  const ChunkSum chunk_sum{chunk, std::move(from), std::move(into), std::move(parts)};
+  const ChunkSum chunk_sum{chunk, std::move(from), std::move(into), std::move(parts), known != contributions_.end()};
+  NotFiniteElements not_finite;
   if (is_written_down) {
-    sum(chunk_sum, tools, journal, *collecting_);
+    sum(chunk_sum, tools, not_finite, journal, *collecting_);
   } else {
-    sum(chunk_sum, tools);
+    sum(chunk_sum, tools, not_finite);
   }
   contributions_.clear();
   completed_ = std::exchange(collecting_, std::nullopt);
-  return SharedBuffer(std::move(result));
+  return {SharedBuffer(std::move(result)), not_finite.take()};
 }
 
 }  // namespace tutti::ps

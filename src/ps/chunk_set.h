@@ -33,6 +33,11 @@ struct Contribution {
   ByteRanges result_ranges = {};        ///< the rank's input, but for these bytes of the result
 };
 
+struct Reduced {
+  SharedBuffer result;  ///< what is sent to ranks elsewhere
+  std::vector<NotFiniteElement> not_finite;
+};
+
 class ChunkSet {
  public:
   PushKind judge(int rank, const Round& round) const;
@@ -47,7 +52,7 @@ class ChunkSet {
   /// Returns the memory from which the result is sent to the other ranks: a buffer that was received, or `spare`; null
   /// where every rank's bucket lies here. A bucket would not do, since its rank goes on with it as soon as it has its
   /// result. REQUIRES: complete().
-  SharedBuffer reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal);
+  Reduced reduce(const Chunk& chunk, Buffer spare, const SumTools& tools, SumJournal& journal);
 
   /// The round being collected; none between two rounds.
   const std::optional<Round>& collecting() const noexcept { return collecting_; }

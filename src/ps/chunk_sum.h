@@ -13,6 +13,7 @@
 #include "ps/byte_ranges.h"
 #include "ps/chunk_journal.h"
 #include "ps/chunk_plan.h"
+#include "ps/not_finite.h"
 #include "ps/sum_threads.h"
 
 namespace tutti::ps {
@@ -39,11 +40,14 @@ struct ChunkSum {
   std::vector<const std::byte*> from;  ///< one: it is its own sum and its own average
   std::vector<std::byte*> into;        ///< may be among those
   std::vector<Known> known = {};       ///< contributions that were summed in part, by a shard that was lost
+  bool is_result = false;              ///< what there is one of in `from` is the result, whoever made it
 };
 
-/// In one pass, but block by block where some are known.
-void sum(const ChunkSum& chunk_sum, const SumTools& tools);
+/// What of floating-point sums is not finite is noted in `not_finite`: it costs nothing where all is. In one pass, but
+/// block by block where some are known.
+void sum(const ChunkSum& chunk_sum, const SumTools& tools, NotFiniteElements& not_finite);
 /// Each block into the scratch of its part first, and then to its places.
-void sum(const ChunkSum& chunk_sum, const SumTools& tools, SumJournal& journal, const Round& round);
+void sum(const ChunkSum& chunk_sum, const SumTools& tools, NotFiniteElements& not_finite, SumJournal& journal,
+         const Round& round);
 
 }  // namespace tutti::ps

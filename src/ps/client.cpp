@@ -128,6 +128,11 @@ Result<> Client::finish(std::uint32_t object, Deadline deadline) {
   return {};
 }
 
+std::vector<NotFiniteResultElement> Client::not_finite(std::uint32_t object) const {
+  if (!session_->has_not_finite()) return {};
+  return loop_.run([&] { return session_->not_finite(object); });
+}
+
 // The shard is asked who is missing while a quarter of the time is left, so that the message of a timeout can name the
 // guilty rank without waiting beyond the deadline.
 Result<> Client::await(Pending::Key key, std::uint32_t object, Deadline deadline) {

@@ -17,6 +17,7 @@
 #include "common/net/connection.h"
 #include "common/net/loop.h"
 #include "common/result.h"
+#include "ps/client_fsm.h"
 #include "ps/host_buckets.h"
 #include "ps/messages.h"
 #include "ps/pending.h"
@@ -85,6 +86,9 @@ class Client {
   /// the ranks that have not pushed; kPeerLost the shard. Every failure but kSuperseded is final: no later wait
   /// succeeds.
   Result<> finish(std::uint32_t object, Deadline deadline);
+  /// What of the results that finish() has waited for is not finite: of each chunk one element for each rank whose
+  /// input it was. All ranks are told the same.
+  std::vector<NotFiniteResultElement> not_finite(std::uint32_t object) const;
   /// The object's memory is not touched any more, neither here nor, unless an exchange on it has failed, by a shard
   /// that shares it. (What a shard was told to sum before the failure, it may still write.)
   void close(std::uint32_t object);

@@ -82,6 +82,7 @@ void ClientFsm::begin_round(const Round& round) {
   standing_.round = round;
   standing_.next_bucket = 0;
   std::ranges::fill(standing_.chunks, ChunkState::kIdle);
+  standing_.not_finite.clear();
 }
 
 void ClientFsm::end_round() {
@@ -146,14 +147,18 @@ Result<std::span<std::byte>> ClientFsm::place(int shard, const FrameHeader& resu
   return std::span(aside.get(), result.payload_bytes);
 }
 
-Result<ClientStep> ClientFsm::result(int shard, const FrameHeader& result) {
+Result<ClientStep> ClientFsm::result(int shard, const FrameHeader& result, std::vector<NotFiniteElement> not_finite) {
   TUTTI_TRY(check_awaited(shard, result));
+  TUTTI_TRY(check_not_finite(result, not_finite));
   const Chunk& awaited = chunk(result.chunk);
   Lane& from = lane_of(shard, awaited);
   if (ways_.keeps_inputs && gets_bytes(shard, awaited))
     std::memcpy(memory_of(awaited), from.aside.get(), awaited.bytes);
   standing_.chunks[result.chunk] = ChunkState::kResult;
   standing_.result_ranges.erase(result.chunk);
+  // In a later generation all are told once more, and what they are told then is the same.
+  standing_.not_finite.erase(result.chunk);
+  if (!not_finite.empty()) standing_.not_finite[result.chunk] = std::move(not_finite);
   pushed_[result.chunk] = false;
   --awaited_;
   const int connection = map_.connection_of(awaited);
@@ -181,6 +186,28 @@ Result<> ClientFsm::check_awaited(int shard, const FrameHeader& result) const {
   if (result.payload_bytes != expected)
     return refuse(fmt::format("{} bytes, expected {}", result.payload_bytes, expected));
   return {};
+}
+
+std::vector<NotFiniteResultElement> ClientFsm::not_finite() const {
+  std::vector<NotFiniteResultElement> all;
+  for (const auto& [index, elements] : standing_.not_finite) {
+    const Chunk& of = chunk(index);
+    for (const NotFiniteElement& found : elements)
+      all.push_back({of.bucket, of.offset_bytes / size_of(of.dtype) + found.element, found.rank});
+  }
+  std::ranges::sort(all);
+  return all;
+}
+
+Result<> ClientFsm::check_not_finite(const FrameHeader& result, const std::vector<NotFiniteElement>& not_finite) const {
+  const Chunk& of = chunk(result.chunk);
+  const auto is_there = [&](const NotFiniteElement& found) {
+    return found.rank >= NotFiniteElement::kNobody && found.rank < table_.world_size &&
+           found.element < of.bytes / size_of(of.dtype);
+  };
+  if (std::ranges::all_of(not_finite, is_there)) return {};
+  return fail(Errc::kProtocol,
+              fmt::format("chunk {} was said to have elements that are not finite where it has none", result.chunk));
 }
 
 void ClientFsm::push_queued(int shard, int connection, std::vector<ClientPush>& pushes) {

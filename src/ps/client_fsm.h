@@ -40,6 +40,13 @@ struct ClientStep {
   std::optional<std::uint32_t> bucket_done;
 };
 
+struct NotFiniteResultElement {
+  std::uint32_t bucket = 0;
+  std::uint64_t element = 0;  ///< of the bucket
+  std::int32_t rank = NotFiniteElement::kNobody;
+  auto operator<=>(const NotFiniteResultElement&) const = default;
+};
+
 /// A chunk whose result has not come.
 struct ClientWait {
   int shard = 0;
@@ -61,6 +68,7 @@ struct ClientStanding {
   std::uint32_t next_bucket = 0;                      ///< the lowest that may still start
   std::vector<ChunkState> chunks;                     ///< kIdle: its bucket was not started
   std::map<std::uint32_t, ByteRanges> result_ranges;  ///< by chunk, of inputs: bytes that hold the result already
+  std::map<std::uint32_t, std::vector<NotFiniteElement>> not_finite = {};  ///< by chunk, of results
 };
 
 class ClientFsm {
@@ -95,8 +103,10 @@ class ClientFsm {
   Result<ClientStep> start(const Round& round, std::uint32_t bucket, ChunkState holds = ChunkState::kInput);
   /// Where the payload of a result goes. kProtocol: a result that is not awaited from that shard, or of another length.
   Result<std::span<std::byte>> place(int shard, const FrameHeader& result);
-  /// A result is whole and verified.
-  Result<ClientStep> result(int shard, const FrameHeader& result);
+  /// A result is whole and verified. kProtocol: `not_finite` names ranks or elements that there are not.
+  Result<ClientStep> result(int shard, const FrameHeader& result, std::vector<NotFiniteElement> not_finite = {});
+  /// In this round's results, in the order of buckets and elements. All ranks are told the same.
+  std::vector<NotFiniteResultElement> not_finite() const;
 
   /// Every bucket that was started holds its result.
   bool finished() const noexcept { return awaited_ == 0; }
@@ -126,6 +136,7 @@ class ClientFsm {
   };
 
   Result<> check_awaited(int shard, const FrameHeader& result) const;
+  Result<> check_not_finite(const FrameHeader& result, const std::vector<NotFiniteElement>& not_finite) const;
   void begin_round(const Round& round);
   void queue(std::uint32_t bucket, ClientStep& step);
   bool brings_bytes(int shard, const Chunk& chunk) const;

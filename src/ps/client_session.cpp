@@ -24,6 +24,10 @@ bool may_pass(Errc code) {
   return code == Errc::kUnavailable || code == Errc::kTimeout || code == Errc::kPeerLost;
 }
 
+bool is_result(const FrameHeader& header) {
+  return header.type == FrameType::kResult && (header.flags == 0 || header.flags == kNotFinite);
+}
+
 Credentials at(Credentials credentials, std::uint32_t generation) {
   credentials.self.generation = generation;
   return credentials;
@@ -114,6 +118,7 @@ void ClientSession::open(Object object) {
   ClientFsm machine(object.request.table, object.memory, credentials_.self.rank, credentials_.self.generation, ways);
   const bool is_new = object.generation == 0;
   if (!is_new) machine.take_over(object.standing);
+  if (!object.standing.not_finite.empty()) has_not_finite_ = true;
   const auto [placed, inserted] = opened_.try_emplace(number, std::move(object), std::move(machine), is_new);
   TUTTI_ASSERT(inserted, "an object is closed before it is opened again");
   for (int shard = 0; shard < static_cast<int>(links_.size()); ++shard) send_table(placed->second, shard);
@@ -187,6 +192,11 @@ void ClientSession::end_round(std::uint32_t object) {
   if (ClientFsm* ended = machine(object)) ended->end_round();
 }
 
+std::vector<NotFiniteResultElement> ClientSession::not_finite(std::uint32_t object) {
+  const ClientFsm* asked = machine(object);
+  return asked == nullptr ? std::vector<NotFiniteResultElement>() : asked->not_finite();
+}
+
 // A result that has come says that its input was read to the end. Where one is missing, a connection may be reading
 // from the bucket or writing to it until it has closed.
 std::shared_future<void> ClientSession::close(std::uint32_t object) {
@@ -215,7 +225,7 @@ std::shared_future<void> ClientSession::shut() {
 Result<std::span<std::byte>> ClientSession::payload_place(Connection& from, const FrameHeader& header,
                                                           std::span<const std::byte>) {
   ClientFsm* receiver = machine(header.object);
-  if (header.type != FrameType::kResult || header.flags != 0 || receiver == nullptr) {
+  if (!is_result(header) || receiver == nullptr) {
     return fail(Errc::kProtocol, "a payload was sent that no client expects");
   }
   return receiver->place(shard_of(from), header);
@@ -225,7 +235,7 @@ Result<> ClientSession::on_frame(Connection& from, const FrameHeader& header, st
                                  std::span<std::byte>) {
   const int shard = shard_of(from);
   if (header.type == FrameType::kOpened) return on_opened(shard, header.object, control);
-  if (header.type == FrameType::kResult && header.flags == 0) return on_result(shard, header);
+  if (is_result(header)) return on_result(shard, header, control);
   if (header.type == FrameType::kResult && header.flags == kQuestion) return on_answer(shard, header, control);
   return fail(Errc::kProtocol, "a frame was sent that no client expects");
 }
@@ -241,11 +251,14 @@ Result<> ClientSession::on_opened(int shard, std::uint32_t object, std::span<con
   return {};
 }
 
-Result<> ClientSession::on_result(int shard, const FrameHeader& header) {
+Result<> ClientSession::on_result(int shard, const FrameHeader& header, std::span<const std::byte> control) {
   ClientFsm* receiver = machine(header.object);
   if (receiver == nullptr)
     return fail(Errc::kProtocol, fmt::format("a result of object {}, which is not open", header.object));
-  auto step = receiver->result(shard, header);
+  auto not_finite = not_finite_of(header, control);
+  if (!not_finite) return not_finite.error();
+  if (!not_finite->empty()) has_not_finite_ = true;
+  auto step = receiver->result(shard, header, std::move(*not_finite));
   if (!step) return step.error();
   record(EventKind::kChunkReceived, header, header.chunk, receiver->chunk(header.chunk).bytes);
   carry_out(*receiver, *step);

@@ -5,6 +5,7 @@
 // Thread safety: lives on the loop.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <future>
@@ -58,6 +59,10 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   std::vector<Object> objects() const;
   void start(std::uint32_t object, const Round& round, std::uint32_t bucket, ChunkState holds);
   void end_round(std::uint32_t object);
+  /// Whether not_finite() may find anything. Thread safety: any thread.
+  bool has_not_finite() const noexcept { return has_not_finite_; }
+  /// In the results of the object's last round.
+  std::vector<NotFiniteResultElement> not_finite(std::uint32_t object);
   /// Writes down what the object waits for and asks the shard who is missing there.
   void ask(std::uint32_t object);
   /// Once this is ready, the object's bucket memory is not touched any more. Where results are awaited still, every
@@ -92,7 +97,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   void push_again(int shard, std::uint8_t number);
   void look_up_results(OpenObject& opened) const;
   Result<> on_opened(int shard, std::uint32_t object, std::span<const std::byte> control);
-  Result<> on_result(int shard, const FrameHeader& header);
+  Result<> on_result(int shard, const FrameHeader& header, std::span<const std::byte> control);
   Result<> on_answer(int shard, const FrameHeader& header, std::span<const std::byte> control);
   void carry_out(const ClientFsm& machine, const ClientStep& step);
   void send(const ClientPush& push);
@@ -117,6 +122,7 @@ class ClientSession final : public FrameSink, public std::enable_shared_from_thi
   Pending& pending_;
   std::vector<Link> links_;                     // by shard
   std::map<std::uint32_t, OpenObject> opened_;  // by object
+  std::atomic<bool> has_not_finite_ = false;
   LiveConnections live_;
   const std::shared_ptr<Reach> reach_;
 };

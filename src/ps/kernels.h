@@ -24,7 +24,7 @@ struct SumJob {
   std::size_t begin;
   std::size_t end;
   std::size_t divisor = 1;  ///< of floating-point sums: one division, where it is not 1
-  bool stops = false;       ///< in front of elements of which a floating-point result is not finite; one output then
+  bool stops = false;       ///< in front of elements of which a floating-point result is not finite
 };
 
 struct Kernels {

@@ -87,4 +87,11 @@ Result<ByteRanges> result_ranges_of(const FrameHeader& push, std::span<const std
   return std::move(known->ranges);
 }
 
+Result<std::vector<NotFiniteElement>> not_finite_of(const FrameHeader& result, std::span<const std::byte> control) {
+  if (result.flags != kNotFinite) return std::vector<NotFiniteElement>();
+  auto found = decode<NotFiniteResult>(control);
+  if (!found) return found.error();
+  return std::move(found->elements);
+}
+
 }  // namespace tutti::ps

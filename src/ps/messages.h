@@ -11,6 +11,7 @@
 // to the system, the shard its result before it gave the result to it, and neither touches the chunk in between. So no
 // mark in the shared memory is needed.
 //   kPush with kHasRanges   control: ResultRanges
+//   kResult with kNotFinite   control: NotFiniteResult
 //   kPush with kQuestion, answered by kResult with kQuestion   control: Missing
 // Thread safety: values.
 #pragma once
@@ -24,6 +25,7 @@
 #include "common/net/frame.h"
 #include "common/result.h"
 #include "ps/byte_ranges.h"
+#include "ps/not_finite.h"
 
 namespace tutti::ps {
 
@@ -36,6 +38,10 @@ inline constexpr std::uint16_t kHasResult = 2;
 /// of the sum; it pushes that of those, and its input of the others. The control part says of which. Never of a
 /// broadcast.
 inline constexpr std::uint16_t kHasRanges = 4;
+
+/// A flag of kResult: some of its elements are not finite. The control part says of one for each rank whose
+/// contribution is to blame.
+inline constexpr std::uint16_t kNotFinite = 8;
 
 inline constexpr std::uint32_t kObjectsMax = 1024;
 inline constexpr std::uint64_t kChunksMax = 1u << 20;
@@ -128,6 +134,19 @@ struct ResultRanges {
 
 /// What the control part of a kPush names: none without kHasRanges. Errors: kProtocol.
 Result<ByteRanges> result_ranges_of(const FrameHeader& push, std::span<const std::byte> control);
+
+/// With kNotFinite.
+struct NotFiniteResult {
+  std::vector<NotFiniteElement> elements;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(elements);
+  }
+};
+
+/// What the control part of a kResult names: none without kNotFinite. Errors: kProtocol.
+Result<std::vector<NotFiniteElement>> not_finite_of(const FrameHeader& result, std::span<const std::byte> control);
 
 /// The ranks of which a chunk set has no contribution.
 struct Missing {

@@ -48,12 +48,18 @@ void reduce(DType dtype, Reduction reduction, std::span<const std::byte* const> 
   reduce_to_all(dtype, reduction, contributions, {&place, 1}, into.size());
 }
 
+std::size_t reduce_to_all_while_finite(DType dtype, Reduction reduction,
+                                       std::span<const std::byte* const> contributions,
+                                       std::span<std::byte* const> into, std::size_t bytes) {
+  SumJob job = job_of(dtype, reduction, contributions, into, bytes);
+  job.stops = true;
+  return kernels().sum[static_cast<std::size_t>(dtype)](job);
+}
+
 std::size_t reduce_while_finite(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
                                 std::span<std::byte> into) {
   std::byte* const place = into.data();
-  SumJob job = job_of(dtype, reduction, contributions, {&place, 1}, into.size());
-  job.stops = true;
-  return kernels().sum[static_cast<std::size_t>(dtype)](job);
+  return reduce_to_all_while_finite(dtype, reduction, contributions, {&place, 1}, into.size());
 }
 
 void divide(DType dtype, std::span<std::byte> elements, std::size_t by) noexcept {

@@ -32,7 +32,12 @@ void reduce(DType dtype, Reduction reduction, std::span<const std::byte* const> 
             std::span<std::byte> into);
 
 /// The same, but stops in front of a sum that is not finite. Returns the elements that are summed: all of them, or
-/// those before; from there on `into` is as it was, so that the contributions still tell whose it is.
+/// those before; from there on the places are as they were, so that the contributions still tell whose it is.
+std::size_t reduce_to_all_while_finite(DType dtype, Reduction reduction,
+                                       std::span<const std::byte* const> contributions,
+                                       std::span<std::byte* const> into, std::size_t bytes);
+
+/// The same into one place.
 std::size_t reduce_while_finite(DType dtype, Reduction reduction, std::span<const std::byte* const> contributions,
                                 std::span<std::byte> into);
 

@@ -253,8 +253,9 @@ void Server::Session::send(std::vector<ShardSend> results) {
       crc = crc32c(bytes);
       count_pass(meter_, BytePass::kChecked, bytes.data(), bytes.size());
     }
+    const std::string control = result.not_finite.empty() ? "" : encode(NotFiniteResult{result.not_finite});
     rank[connection].connection->send(
-        result.header, {}, bytes, [keep = std::move(result.result)](bool) {}, bytes.empty() ? std::nullopt : crc);
+        result.header, control, bytes, [keep = std::move(result.result)](bool) {}, bytes.empty() ? std::nullopt : crc);
   }
 }
 

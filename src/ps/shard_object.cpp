@@ -175,13 +175,13 @@ Result<ShardStep> ShardObject::complete(int last, std::uint32_t number) {
   const Round round = *set.collecting();
   std::vector<bool> has_it;
   for (int rank = 0; rank < table_.world_size; ++rank) has_it.push_back(is_in_place(rank) || set.has_result(rank));
-  const SharedBuffer result = set.reduce(chunk, std::move(spare), tools_, journal_);
+  const auto [result, not_finite] = set.reduce(chunk, std::move(spare), tools_, journal_);
   --sets_collecting_;
   ShardStep step{true, chunk.bytes, {}};
   for (int rank = 0; rank < table_.world_size; ++rank) {
     Lane& to = lane(rank, map_.connection_of(chunk));
     --to.waiting;
-    to.kept.push_back({number, round, has_it[static_cast<std::size_t>(rank)] ? nullptr : result});
+    to.kept.push_back({number, round, has_it[static_cast<std::size_t>(rank)] ? nullptr : result, not_finite});
     step.sends.push_back(make_send(rank, to.kept.back()));
   }
   return step;
@@ -207,8 +207,9 @@ ShardSend ShardObject::make_send(int rank, const Kept& kept) const {
   header.object = table_.object;
   header.sender = static_cast<std::uint16_t>(shard_);
   header.chunk = kept.chunk;
+  if (!kept.not_finite.empty()) header.flags = kNotFinite;
   const std::size_t bytes = kept.result ? plan_.chunks()[kept.chunk].bytes : 0;
-  return {rank, connection_of(kept.chunk), header, kept.result, bytes};
+  return {rank, connection_of(kept.chunk), header, kept.result, bytes, kept.not_finite};
 }
 
 std::vector<std::int32_t> ShardObject::missing(std::uint32_t chunk) const {

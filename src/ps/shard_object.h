@@ -32,6 +32,7 @@ struct ShardSend {
   FrameHeader header;
   SharedBuffer result;    ///< stays until the last send of it is done; null: the rank has it in its bucket
   std::size_t bytes = 0;  ///< 0 with null
+  std::vector<NotFiniteElement> not_finite;
 };
 
 /// What follows from a push.
@@ -83,6 +84,7 @@ class ShardObject {
     std::uint32_t chunk;
     Round round;
     SharedBuffer result;  // null: the rank has it where it belongs
+    std::vector<NotFiniteElement> not_finite;
   };
   struct Lane {  // a rank's chunks on one of its connections
     std::optional<Receiving> receiving;

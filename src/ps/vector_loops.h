@@ -98,6 +98,7 @@ TUTTI_VECTOR_INLINE std::size_t sum_block(const SumJob& job, std::size_t begin, 
   using Stored = typename Kind::Stored;
   using Wide = typename Kind::Wide;
   alignas(64) typename Wide::Stored so_far[kBlockBytes / sizeof(typename Wide::Stored)];
+  std::size_t summed = count;
   for (std::size_t first = 0; first < job.ranks; first += kRanks) {
     const bool is_last = job.ranks - first <= kRanks;
     const std::size_t last = is_last ? job.ranks : first + kRanks;
@@ -113,7 +114,10 @@ TUTTI_VECTOR_INLINE std::size_t sum_block(const SumJob& job, std::size_t begin, 
       }
       if (is_last) {
         average<Kind>(sums, with.scaling, with.scale);
-        if (job.stops && !Kind::all_below(sums, with.beyond)) return i;
+        if (job.stops && !Kind::all_below(sums, with.beyond)) {
+          summed = i;
+          break;
+        }
         store<Kind>(sums, output<Stored>(job, 0, begin + i));
       } else {
         store<Wide>(sums, so_far + i);
@@ -121,9 +125,9 @@ TUTTI_VECTOR_INLINE std::size_t sum_block(const SumJob& job, std::size_t begin, 
     }
   }
   for (std::size_t place = 1; place < job.outputs; ++place) {
-    __builtin_memcpy(output<Stored>(job, place, begin), output<Stored>(job, 0, begin), count * sizeof(Stored));
+    __builtin_memcpy(output<Stored>(job, place, begin), output<Stored>(job, 0, begin), summed * sizeof(Stored));
   }
-  return count;
+  return summed;
 }
 
 /// One pass: every contribution is read once and every output written once. The plain loop does what is left.

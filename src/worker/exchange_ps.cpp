@@ -22,7 +22,8 @@ class PsExchange final : public Exchange {
             .rank_ordered = true,
             .adds_in_float = true,
             .in_place = find_shards_ == nullptr,
-            .outlives_losses = find_shards_ != nullptr};
+            .outlives_losses = find_shards_ != nullptr,
+            .looks_for_nan = true};
   }
 
   Result<std::vector<BucketMemory>> place(const ExchangePlan& plan, Deadline deadline) override {
@@ -56,6 +57,16 @@ class PsExchange final : public Exchange {
   Result<> finish(Deadline deadline) override {
     TUTTI_ASSERT(object_, "an exchange finishes after its open");
     return client_.finish(*object_, deadline);
+  }
+
+  std::vector<NotFinite> not_finite() const override {
+    std::vector<NotFinite> all;
+    for (const ps::NotFiniteResultElement& found : client_.not_finite(*object_)) {
+      const bool is_somebodys = found.rank != ps::NotFiniteElement::kNobody;
+      all.push_back({is_somebodys ? std::optional(static_cast<std::uint32_t>(found.rank)) : std::nullopt, found.bucket,
+                     found.element});
+    }
+    return all;
   }
 
   void abort(const Failure& cause) noexcept override { client_.abort(cause); }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "ps/finite.h"
+#include "ps/not_finite.h"
 #include "ps/reduce.h"
 
 namespace tutti::worker {
@@ -22,17 +22,6 @@ struct Finding {
     return Finding{(word >> 1) - 1, (word & 1) != 0};
   }
 };
-
-/// The sum stopped at `first` because of one of the next few elements.
-std::size_t first_too_large(const BucketSpec& spec, std::span<const std::byte* const> inputs, std::size_t first) {
-  const std::size_t size = size_of(spec.dtype);
-  for (;; ++first) {
-    std::vector<const std::byte*> one;
-    for (const std::byte* const input : inputs) one.push_back(input + first * size);
-    std::byte sum[sizeof(double)];
-    if (ps::reduce_while_finite(spec.dtype, spec.reduction, one, {sum, size}) == 0) return first;
-  }
-}
 
 }  // namespace
 
@@ -52,18 +41,11 @@ bool ShmFindings::sum(const BucketSpec& spec, std::uint64_t begin, std::span<con
 /// Whose input it is that makes the sum of elements `first` to `end` not finite, where it begins.
 void ShmFindings::look_closer(const BucketSpec& spec, std::size_t begin, std::span<const std::byte* const> inputs,
                               std::size_t first, std::size_t end) {
-  const std::size_t size = size_of(spec.dtype);
-  const auto note = [&](std::uint32_t rank, std::size_t element, bool is_own) {
-    if (words_[rank] == 0) words_[rank] = Finding{static_cast<std::uint32_t>(begin + element), is_own}.word();
+  const auto note = [&](std::optional<std::uint32_t> rank, std::size_t element) {
+    std::uint32_t& word = words_[rank.value_or(0)];
+    if (word == 0) word = Finding{static_cast<std::uint32_t>(begin + element), rank.has_value()}.word();
   };
-  bool is_someones = false;
-  for (std::uint32_t rank = 0; rank < words_.size(); ++rank) {
-    const auto found = ps::first_not_finite(spec.dtype, inputs[rank] + first * size, end - first);
-    if (!found) continue;
-    is_someones = true;
-    note(rank, first + *found, /*is_own=*/true);
-  }
-  if (!is_someones) note(0, first_too_large(spec, inputs, first), /*is_own=*/false);
+  ps::blame_not_finite(spec.dtype, spec.reduction, inputs, first, end, note);
 }
 
 void ShmFindings::write(const ShmPlaces& places, std::uint32_t bucket, std::uint32_t block) const {

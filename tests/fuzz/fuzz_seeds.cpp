@@ -109,6 +109,7 @@ void make_shard_messages(const Corpus& corpus) {
   corpus.add("opened", little(std::uint16_t{1}) + encode(ps::Opened{1, 4, 0, "welcome", true}));
   corpus.add("missing", little(std::uint16_t{2}) + encode(ps::Missing{{0, 3}}));
   corpus.add("result-ranges", little(std::uint16_t{3}) + encode(ps::ResultRanges{{{0, 4096}, {8192, 10'000}}}));
+  corpus.add("not-finite", little(std::uint16_t{4}) + encode(ps::NotFiniteResult{{{-1, 0}, {2, 4095}}}));
 }
 
 void make_bounded_archive(const Corpus& corpus) {

@@ -38,8 +38,8 @@ void check_ranges(std::span<const std::byte> bytes) {
   });
 }
 
-constexpr auto kChecks =
-    std::to_array<MessageCheck>({check_open, check_message<ps::Opened>, check_missing, check_ranges});
+constexpr auto kChecks = std::to_array<MessageCheck>(
+    {check_open, check_message<ps::Opened>, check_missing, check_ranges, check_message<ps::NotFiniteResult>});
 
 }  // namespace
 }  // namespace tutti::fuzz

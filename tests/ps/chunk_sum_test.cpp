@@ -170,7 +170,9 @@ TEST_F(ShardThatDies, SumsWithHelpersInTheirOwnScratches) {
   }
   SumThreads threads(SumThreads::kHelpersMax);
   SumJournal journal{ChunkJournal(segment, layout), 0, 1};
-  sum(chunk_sum, {&threads, nullptr}, journal, kRound);
+  NotFiniteElements not_finite;
+  sum(chunk_sum, {&threads, nullptr}, not_finite, journal, kRound);
+  EXPECT_TRUE(not_finite.take().empty());
   for (std::size_t i = 0; i < elements; ++i) {
     ASSERT_EQ(inputs[0][i], input(0, i) + input(1, i));
     ASSERT_EQ(inputs[1][i], inputs[0][i]);
@@ -190,7 +192,7 @@ TEST_F(ShardThatDies, IsReplacedByOneThatSharesNothing) {
     set.add(rank, kRound, {std::move(received), nullptr, false, std::move(found)}, kRanks);
   }
   SumJournal none;
-  const SharedBuffer sent = set.reduce(chunk_, Buffer(), {}, none);
+  const SharedBuffer sent = set.reduce(chunk_, Buffer(), {}, none).result;
   for (std::size_t i = 0; i < kElements; ++i) {
     float value = 0;
     std::memcpy(&value, sent.get() + i * sizeof value, sizeof value);

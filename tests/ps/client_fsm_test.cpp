@@ -127,6 +127,26 @@ TEST_F(ClientOfRankOne, IsFinishedWithTheLastResult) {
   EXPECT_TRUE(machine_.finished());
 }
 
+TEST_F(ClientOfRankOne, KeepsWhatOfTheRoundsResultsIsNotFinite) {
+  open(8);
+  auto started = machine_.start({1, 0}, 0);
+  const FrameHeader second = result_of(started->pushes[1]);
+  const std::uint64_t before = machine_.chunk(second.chunk).offset_bytes / sizeof(float);
+  ASSERT_TRUE(machine_.result(started->pushes[1].shard, second, {{2, 3}, {0, 5}}));
+  using Elements = std::vector<NotFiniteResultElement>;
+  EXPECT_EQ(machine_.not_finite(), (Elements{{0, before + 3, 2}, {0, before + 5, 0}}));
+  const int shard = started->pushes[0].shard;
+  const FrameHeader first = result_of(started->pushes[0]);
+  for (const NotFiniteElement& wrong : std::vector<NotFiniteElement>{{3, 0}, {-2, 0}, {0, 16}})
+    EXPECT_EQ(machine_.result(shard, first, {wrong}).error().code, Errc::kProtocol);
+  for (std::size_t i = 0; i < 8; ++i) {
+    if (i == 1) continue;
+    ASSERT_TRUE(machine_.result(started->pushes[i].shard, result_of(started->pushes[i])));
+  }
+  ASSERT_TRUE(machine_.start({2, 0}, 0));
+  EXPECT_TRUE(machine_.not_finite().empty());
+}
+
 TEST_F(ClientOfRankOne, IsDoneWithAnEmptyBucketAtOnce) {
   open();
   const auto step = machine_.start({1, 0}, 1);

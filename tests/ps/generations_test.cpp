@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <future>
+#include <limits>
 #include <optional>
 #include <thread>
 
@@ -131,6 +132,26 @@ TEST_P(Generations, BothShardsAreReplacedAfterSomeResultsCame) {
   reconnect(2);
   finish(2);
   step(3);
+}
+
+// Some hand on the result of a sum that the others make: who is to blame may be lost, that the step is left out not.
+TEST_P(Generations, WhatIsNotFiniteIsToldAlikeAfterALoss) {
+  open_all();
+  for (int rank = 0; rank < kRanks; ++rank) fill(rank, 1);
+  floats(*at(1), 0)[3] = std::numeric_limits<float>::quiet_NaN();
+  for (int rank = 0; rank < kRanks; ++rank) ASSERT_TRUE(at(rank)->start(1));
+  ASSERT_TRUE(at(0)->client().wait(0, 0, in_seconds(20)));
+  supersede();
+  for (const int shard : {0, 1}) cluster_.start(shard, 2);
+  reconnect(2);
+  for (const auto& rank : ranks_) ASSERT_TRUE(rank->client().finish(0, in_seconds(20)));
+  const auto told = at(0)->client().not_finite(0);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].element, 3u);
+  EXPECT_TRUE(told[0].rank == 1 || told[0].rank == NotFiniteElement::kNobody) << told[0].rank;
+  for (const auto& rank : ranks_) EXPECT_EQ(rank->client().not_finite(0), told);
+  step(2);
+  EXPECT_TRUE(at(2)->client().not_finite(0).empty());
 }
 
 TEST_P(Generations, ARankIsReplacedAndDoesItsPartAgain) {

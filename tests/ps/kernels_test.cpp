@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -188,6 +190,30 @@ TEST_P(KernelLevel, StopsInFrontOfAResultThatIsNotFinite) {
       }
       auto contributions = zeros;
       EXPECT_EQ(stop_of(*kernels_, dtype, contributions), kElements) << name_of(dtype) << ", " << ranks;
+    }
+  }
+}
+
+TEST_P(KernelLevel, WritesToAllPlacesWhatComesBeforeTheStop) {
+  constexpr std::size_t kElements = 9001, kBad = 8000;
+  for (const std::size_t ranks : {2, 3, 8, 9, 17}) {
+    std::vector<std::vector<float>> buckets(ranks, std::vector<float>(kElements, 1.0f));
+    buckets[1][kBad] = std::numeric_limits<float>::infinity();
+    std::vector<const std::byte*> from;
+    std::vector<std::byte*> into;
+    for (auto& bucket : buckets) {
+      from.push_back(reinterpret_cast<const std::byte*>(bucket.data()));
+      into.push_back(reinterpret_cast<std::byte*>(bucket.data()));
+    }
+    const std::size_t stop = kernels_->sum[static_cast<std::size_t>(DType::kFloat32)](
+        {from.data(), ranks, into.data(), ranks, 0, kElements, 1, /*stops=*/true});
+    EXPECT_LE(stop, kBad);
+    EXPECT_GT(stop, kBad - 5000);
+    for (const auto& bucket : buckets) {
+      const auto is = [&](float value) { return [value](float other) { return value == other; }; };
+      EXPECT_TRUE(std::all_of(bucket.begin(), bucket.begin() + static_cast<std::ptrdiff_t>(stop), is(float(ranks))));
+      EXPECT_EQ(std::ranges::count(bucket, 1.0f),
+                static_cast<std::ptrdiff_t>(kElements - stop - (&bucket == &buckets[1] ? 1 : 0)));
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -104,6 +105,22 @@ TEST_F(Shard, SendsTheSumToEveryRankOnceTheSetIsComplete) {
     EXPECT_EQ(send.bytes, kChunkBytes);
     EXPECT_EQ(first_float(send), 231.0f);
   }
+}
+
+TEST_F(Shard, TellsEveryRankWhoseContributionIsNotFinite) {
+  ASSERT_TRUE(push(2, 1, 1, std::numeric_limits<float>::infinity()));
+  ASSERT_TRUE(push(0, 1, 1, 1));
+  const auto step = push(1, 1, 1, std::numeric_limits<float>::quiet_NaN());
+  ASSERT_EQ(step->sends.size(), 3u);
+  for (const ShardSend& send : step->sends) {
+    EXPECT_EQ(send.header.flags, kNotFinite);
+    EXPECT_EQ(send.not_finite, (std::vector<NotFiniteElement>{{1, 0}, {2, 0}}));
+    EXPECT_EQ(send.bytes, kChunkBytes) << "the result is there all the same";
+  }
+  const auto again = push(0, 1, 1, 1);
+  ASSERT_EQ(again->sends.size(), 1u);
+  EXPECT_EQ(again->sends[0].not_finite.size(), 2u);
+  for (int rank = 0; rank < kRanks; ++rank) EXPECT_TRUE(push(rank, 1, 2, 1));
 }
 
 TEST_F(Shard, RefusesPartsOfAResultThatNoChunkCanHave) {

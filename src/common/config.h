@@ -62,6 +62,7 @@ struct RunConfig {
   std::uint64_t checkpoint_every = 0;  ///< steps between checkpoints; 0: none
   int checkpoint_keep = 3;             ///< newest ones
   std::string trace;                   ///< where rank 0 writes its events, one JSON object a line
+  std::string tensorboard;             ///< where rank 0 writes TensorBoard event files; empty: nowhere
   double progress_s = 1;               ///< seconds between progress lines
 
   bool operator==(const RunConfig&) const = default;
@@ -71,7 +72,7 @@ struct RunConfig {
             seed, timeout_s, replacements, restarts, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks,
             connections, transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy,
             replica_check_every, log_dir, secret_file, checkpoint_dir, checkpoint_every, checkpoint_keep, trace,
-            progress_s);
+            tensorboard, progress_s);
   }
 };
 

@@ -75,6 +75,7 @@ struct BatchCursor::State {
     const worker::DataPosition& at = parallel.position();
     parallel.begin_boundary();
     parallel.session().progress().advance(at.epoch, epochs, at.step + 1, all_steps(), order.samples_per_step());
+    parallel.show_step(order.samples_per_step());
     parallel.end_step(/*can_rewind=*/true);
     if (at.step_in_epoch == steps()) parallel.end_epoch();
     parallel.session().checkpoints().after_step(parallel);
@@ -154,6 +155,7 @@ void EpochScope::begin_iteration() {
 void EpochScope::end_iteration() {
   DataParallelImpl& parallel = parallel_.impl();
   parallel.end_iteration();
+  parallel.show_step(/*samples=*/0);
   parallel.end_step(/*can_rewind=*/false);
   parallel.session().checkpoints().after_step(parallel);
   parallel.stops();

@@ -17,6 +17,7 @@
 #include "worker/checkpoints.h"
 #include "worker/follow_rank.h"
 #include "worker/gradient_buckets.h"
+#include "worker/scalars.h"
 #include "worker/sharded_order.h"
 
 namespace tutti::worker {
@@ -288,6 +289,19 @@ void DataParallelImpl::check_frozen() const {
                                        "gradient would not be exchanged; unfreeze before DataParallel is constructed",
                                        named.name)));
   }
+}
+
+std::vector<double> DataParallelImpl::learning_rates() const {
+  std::vector<double> rates;
+  for (const torch::optim::Optimizer* optimizer : optimizers_) {
+    for (const auto& group : optimizer->param_groups()) rates.push_back(group.options().get_lr());
+  }
+  return rates;
+}
+
+void DataParallelImpl::show_step(std::size_t samples) {
+  if (Scalars* scalars = session_.scalars())
+    scalars->end_step(position_.step + 1, samples, [this] { return learning_rates(); });
 }
 
 void DataParallelImpl::end_epoch() {

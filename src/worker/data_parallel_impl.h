@@ -67,6 +67,8 @@ class DataParallelImpl final : private Participant {
   /// Throws UsageError where no gradient was exchanged though one should have been.
   void end_iteration();
   bool in_iteration() const noexcept { return in_iteration_; }
+  /// The step at the position is done, of so many samples of all ranks (0: unknown): for TensorBoard, if it is wanted.
+  void show_step(std::size_t samples);
   /// An optimizer step is done, an epoch is: the position moves on, and what the program asked for is called. A loop
   /// that can be rewound finds itself at a checkpoint's position where the ranks' parameters had come to differ.
   void end_step(bool can_rewind);
@@ -115,6 +117,7 @@ class DataParallelImpl final : private Participant {
   bool check_replicas(bool can_rewind);
   [[noreturn]] void halt_by_replicas(const ReplicaVerdict& verdict, const std::string& what);
 
+  std::vector<double> learning_rates() const;
   std::vector<NamedTensor> trained_parameters() const;
   std::vector<NamedTensor> followed_buffers() const;
   const std::string& nan_policy() const;

@@ -14,6 +14,7 @@
 #include <exception>
 
 #include "tutti/error.h"
+#include "worker/scalars.h"
 #include "worker/session_impl.h"
 #ifdef TUTTI_WITH_MPI
 #include "common/mpi/mpi_world.h"
@@ -190,6 +191,7 @@ void Session::barrier() {
 
 void Session::log(std::string_view name, double value) {
   impl_->progress().log(name, value);
+  if (worker::Scalars* scalars = impl_->scalars()) scalars->log(name, value);
 }
 
 void Session::state(std::string name, std::function<void(std::ostream&)> save,

@@ -20,6 +20,7 @@
 #include "tutti/error.h"
 #include "worker/checkpoints.h"
 #include "worker/exchange_factory.h"
+#include "worker/scalars.h"
 #include "worker/sharded_order.h"
 #ifdef TUTTI_WITH_MPI
 #include "common/mpi/mpi_world.h"
@@ -72,6 +73,7 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
 }
 
 SessionImpl::~SessionImpl() {
+  if (scalars_) scalars_->finish();
   leave();
   checkpoints_.reset();
   shards_.reset();
@@ -90,6 +92,7 @@ void SessionImpl::open_event_files() {
                                                           : fmt::format("{}.rank{}", config().trace, identity().rank)));
     events_.add(*trace_);
   }
+  open_scalars();
   const RecordedProcess self{.role = Role::kWorker,
                              .rank = identity().rank,
                              .generation = member() ? member()->generation() : 1,
@@ -102,6 +105,17 @@ void SessionImpl::open_event_files() {
     if (!armed) log_.warning("leaves no stack if it is stuck: {}", armed.error().text());
   }
   if (member() != nullptr) member()->record_to(events_);
+}
+
+// A folder that cannot be had ends a run at its start. One that is gone later does not, also not by who takes a lost
+// rank 0's place.
+void SessionImpl::open_scalars() {
+  if (config().tensorboard.empty() || identity().rank != 0) return;
+  const double wall_s = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  auto file = EventFile::create(config().tensorboard, identity().host, wall_s);
+  if (!file && identity().newcomer) return log_.warning("TensorBoard gets nothing: {}", file.error().text());
+  scalars_ = std::make_unique<Scalars>(check(std::move(file)), clock_, wall_s, log_, to_toml(config()));
+  events_.add(*scalars_);
 }
 
 // In a managed run the agents know whether all of it ended well, and take the recordings away.
@@ -238,6 +252,7 @@ bool SessionImpl::ends_stopped() const noexcept {
 }
 
 void SessionImpl::raise(const Failure& failure) {
+  if (scalars_) scalars_->finish();
   std::optional<Failure> cause;
   {
     const std::lock_guard lock(mutex_);
@@ -252,6 +267,7 @@ void SessionImpl::raise(const Failure& failure) {
 
 void SessionImpl::end_process(Errc code, std::string_view what) noexcept {
   std::fflush(nullptr);  // first: once the coordinator knows, this process may be killed
+  if (scalars_ && std::this_thread::get_id() == training_thread_) scalars_->finish();
   const bool told_already = member() != nullptr && member()->aborted().has_value();
   if (!told_already) {
     std::fprintf(stderr, "tutti: %.*s\n", static_cast<int>(what.size()), what.data());

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "common/clock.h"
@@ -52,6 +53,7 @@ struct TorchSettings {
 };
 
 class Checkpoints;
+class Scalars;
 
 class SessionImpl {
  public:
@@ -105,6 +107,8 @@ class SessionImpl {
   void end_iteration();
   std::uint64_t step() const noexcept { return step_; }
   Progress& progress() noexcept { return progress_; }
+  /// Null but on rank 0 where `tensorboard` is configured.
+  Scalars* scalars() noexcept { return scalars_.get(); }
   std::vector<UserState>& user_states() noexcept { return user_states_; }
   Checkpoints& checkpoints() noexcept { return *checkpoints_; }
 
@@ -140,6 +144,7 @@ class SessionImpl {
   void start_pulse();
   void await_lease();
   void open_event_files();
+  void open_scalars();
   void close_event_files() noexcept;
   void keep_freed_memory();
   void set_up_torch(const Environment& environment);
@@ -151,12 +156,14 @@ class SessionImpl {
 
   const TorchSettings torch_;
   const bool owns_process_;  ///< not where MPI is the program's own
+  const std::thread::id training_thread_ = std::this_thread::get_id();
   const SteadyClock clock_;
   Logger log_;
   std::unique_ptr<TraceFile> trace_;    // where one was asked for
   std::unique_ptr<Recorder> recorder_;  // null: none is wanted, or there is no room
   std::unique_ptr<Pulse> pulse_;        // managed runs'
-  EventTee events_;                     // these four outlive the loop, which records too
+  std::unique_ptr<Scalars> scalars_;    // where they were asked for, on rank 0
+  EventTee events_;                     // these five outlive the loop, which records too
   Rendezvous meeting_;
   std::string exchange_name_;
   const int exceptions_at_start_;

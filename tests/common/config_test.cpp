@@ -189,6 +189,7 @@ TEST_F(Config, PrintsWhatItReadsBack) {
   config.checkpoint_dir = "runs/checkpoints";
   config.checkpoint_every = 50;
   config.checkpoint_keep = 2;
+  config.tensorboard = "runs/tensorboard";
   EXPECT_EQ(loaded(to_toml(config)), config);
   EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});
 }

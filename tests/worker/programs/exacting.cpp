@@ -25,7 +25,7 @@ namespace {
 constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 
 struct Arguments {
-  std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after;
+  std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after, losses;
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false;
@@ -53,6 +53,7 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_flag("--resume", a.resume);
   app.add_option("--samples", a.samples, "of the data set; 0: as many as fill all steps");
   app.add_option("--seen", a.seen, "file for epoch and sample of all that this rank trained on, behind its rank");
+  app.add_option("--losses", a.losses, "file for step and loss as rank 0 logs them");
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
   app.add_option("--nan-at", a.nan_at, "--variant-rank's loss is no number from this step on (reference: left out)");
   app.add_option("--nan-steps", a.nan_steps, "for so many steps");
@@ -99,6 +100,13 @@ void note(const std::string& path, int rank, std::int64_t epoch, const torch::Te
   if (path.empty()) return;
   std::ofstream file(path + std::to_string(rank), std::ios::app);
   for (std::int64_t i = 0; i < which.numel(); ++i) file << epoch << ' ' << which[i].item<std::int64_t>() << '\n';
+}
+
+void note_loss(const std::string& path, std::int64_t step, double loss) {
+  if (path.empty()) return;
+  std::ofstream file(path, std::ios::app);
+  file.precision(std::numeric_limits<double>::max_digits10);
+  file << step << ' ' << loss << '\n';
 }
 
 void report(const Arguments& arguments, const tutti::Session& session, Exacting& model,
@@ -225,6 +233,7 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
     loss.backward();
     optimizer->step();
     session.log("loss", loss.item<double>());
+    if (session.rank() == 0) note_loss(arguments.losses, parallel.steps(), loss.item<double>());
     note(arguments.seen, session.rank(), parallel.epoch(), batch.target);
     if (step == std::exchange(flip_at, step == flip_at ? -1 : flip_at) && odd_one) flip_a_bit(model);
     if (arguments.save_every > 0 && parallel.steps() % arguments.save_every == 0) parallel.save(arguments.checkpoint);

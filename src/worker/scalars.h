@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rank 0's numbers for TensorBoard: what the program logs, and what a step takes. Steps are counted as the progress
+// line counts them: the first is 1, and what is logged before it is at 0.
+// Thread safety: the training thread; record() from any, but events of waits and iterations from that one only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/event_file.h"
+#include "common/log.h"
+
+namespace tutti::worker {
+
+class Scalars final : public EventSink {
+ public:
+  using Rates = std::function<std::vector<double>()>;
+  /// `wall_s`: seconds since 1970 now. The configuration, as TOML, is the first that is written.
+  Scalars(std::unique_ptr<EventFile> file, const Clock& clock, double wall_s, const Logger& log,
+          const std::string& configuration);
+  ~Scalars() override;
+
+  /// At the step under way, or the last one.
+  void log(std::string_view name, double value);
+  /// An optimizer step is done: `samples` were seen by all ranks together (0: unknown). Twice a second what the steps
+  /// since then took on average is written, and the learning rates of the optimizers' groups.
+  void end_step(std::int64_t step, std::size_t samples, const Rates& learning_rates);
+  /// A few stores.
+  void record(const Event& event) noexcept override;
+  /// What there is reaches the file, the averages of the last steps too: at the end of the run, and where a failure may
+  /// be its end. Otherwise that happens once a second. A file that takes no more is told once.
+  void finish();
+
+ private:
+  void go_to(std::int64_t step) noexcept;
+  EventTime at(std::int64_t step, TimePoint time) const;
+  EventFile& file_at(TimePoint now);
+  void write_averages();
+  void write_learning_rates(const std::vector<double>& rates);
+  void flush_if_due(TimePoint now);
+  void flush();
+
+  const std::unique_ptr<EventFile> file_;
+  const Clock& clock_;
+  const TimePoint began_;
+  const double began_wall_s_;
+  const Logger log_;
+  std::int64_t step_ = 0;
+  bool begins_anew_ = true;  // at step_, which the file is still to say
+  TimePoint flushed_;
+  // Since the averages were last written, at the end of a step.
+  std::optional<TimePoint> since_;
+  TimePoint last_end_{};
+  std::int64_t last_step_ = 0;
+  std::int64_t steps_ = 0;
+  std::size_t samples_ = 0;
+  std::int64_t waits_ = 0;
+  Duration waited_{};
+  TimePoint wait_began_{};
+};
+
+}  // namespace tutti::worker

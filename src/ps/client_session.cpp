@@ -248,7 +248,7 @@ Result<> ClientSession::on_result(int shard, const FrameHeader& header) {
     return fail(Errc::kProtocol, fmt::format("a result of object {}, which is not open", header.object));
   auto step = receiver->result(shard, header);
   if (!step) return step.error();
-  record(EventKind::kChunkReceived, header, header.chunk, receiver->chunk(header.chunk).bytes);
+  record(EventKind::kChunkReceived, header, header.chunk, header.payload_bytes);
   carry_out(*receiver, *step);
   return {};
 }

@@ -33,9 +33,10 @@ bool is_ignored(int signal) {
 
 }  // namespace
 
-Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log)
+Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, StatusLine& screen, Logger log)
     : site_(std::move(site)),
       loop_(loop),
+      screen_(screen),
       log_(std::move(log)),
       signals_(context_, SIGINT, SIGTERM, SIGUSR1),
       launcher_check_(context_),
@@ -57,8 +58,8 @@ Result<int> Agent::run() {
   if (site_.launcher != 0) watch_launcher();
   TUTTI_TRY(keep_memory());
   TUTTI_TRY(join());
-  start_children();
   beat();
+  start_children();
   context_.run();
   return *exit_code_;
 }
@@ -174,11 +175,12 @@ ChildPlan Agent::worker_plan(const WorkerSlot& slot) const {
   // A program that is not there is executed as it was named: the failure then says so.
   if (auto path = find_program(site_.config.program.front(), site_.environment)) plan.program.arguments.front() = *path;
   plan.program.environment = without_mpi(site_.environment);
-  if (site_.terminal && slot.rank == 0) plan.program.environment["TUTTI_TTY"] = "1";
+  plan.program.environment.erase("TUTTI_TTY");
+  if (screen_.on_terminal() && slot.rank == 0) plan.program.environment["TUTTI_TTY"] = "1";
   plan.program.cores = cores_of(site_.cores, slot.local_rank, slot.local_size, site_.host.shards);
   plan.bootstrap = bootstrap_for(plan.member, slot.local_rank, slot.local_size);
   plan.log_path = site_.card.folder + "/rank-" + std::to_string(slot.rank) + ".log";
-  plan.forward_output = slot.rank == 0;
+  if (slot.rank == 0) plan.forward_output = &screen_;
   return plan;
 }
 

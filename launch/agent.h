@@ -20,6 +20,7 @@
 #include "common/host_memory.h"
 #include "common/log.h"
 #include "common/net/loop.h"
+#include "common/status_line.h"
 #include "launch/agent_recording.h"
 #include "launch/placement.h"
 #include "launch/run_card.h"
@@ -41,13 +42,12 @@ struct AgentSite {
   Environment environment;
   std::vector<int> cores;  ///< that this process may use
   pid_t launcher = 0;      ///< whose death ends the run; 0: nobody's
-  bool terminal = false;   ///< stderr is one, so that rank 0 may draw on it
 };
 
 class Agent {
  public:
-  /// `loop` and `guard` must outlive it.
-  Agent(AgentSite site, Loop& loop, OrphanGuard& guard, Logger log);
+  /// `loop`, `guard` and `screen`, where rank 0's output goes, must outlive it.
+  Agent(AgentSite site, Loop& loop, OrphanGuard& guard, StatusLine& screen, Logger log);
   ~Agent();
 
   /// Until every child is gone; returns this agent's view of the run's exit code. A signal ends the run, too: 130 for
@@ -86,6 +86,7 @@ class Agent {
 
   AgentSite site_;
   Loop& loop_;
+  StatusLine& screen_;
   const Logger log_;
   boost::asio::io_context context_{1};
   boost::asio::signal_set signals_;

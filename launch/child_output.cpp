@@ -23,18 +23,20 @@ void pass_on(int fd, std::string_view bytes) {
 struct ChildOutput::Impl : std::enable_shared_from_this<Impl> {
   struct Stream {
     Stream(boost::asio::io_context& context, FileDescriptor fd, int forward_to)
-        : pipe(context, fd.release()), forward(forward_to) {}
+        : pipe(context, fd.release()), forward_fd(forward_to) {}
     boost::asio::posix::stream_descriptor pipe;
-    const int forward;  // -1: nowhere
+    const int forward_fd;
+    StatusMarks marks;
     LineSplitter lines;
     std::array<char, 16 << 10> buffer;
   };
 
   Impl(boost::asio::io_context& context, FileDescriptor out_fd, FileDescriptor err_fd, FileDescriptor log_fd,
-       bool forward)
-      : log(std::move(log_fd)),
-        out(context, std::move(out_fd), forward ? STDOUT_FILENO : -1),
-        err(context, std::move(err_fd), forward ? STDERR_FILENO : -1) {}
+       StatusLine* forward_to)
+      : forward(forward_to),
+        log(std::move(log_fd)),
+        out(context, std::move(out_fd), STDOUT_FILENO),
+        err(context, std::move(err_fd), STDERR_FILENO) {}
 
   void read(Stream& stream) {
     stream.pipe.async_read_some(
@@ -47,9 +49,19 @@ struct ChildOutput::Impl : std::enable_shared_from_this<Impl> {
   }
 
   void take(Stream& stream, std::size_t size) {
-    const std::string_view bytes(stream.buffer.data(), size);
-    if (stream.forward >= 0) pass_on(stream.forward, bytes);
+    stream.marks.feed(
+        std::string_view(stream.buffer.data(), size), [&](const std::string& bytes) { take_text(stream, bytes); },
+        [&](const std::string& status) { take_status(stream, status); });
+  }
+
+  void take_text(Stream& stream, const std::string& bytes) {
+    if (forward != nullptr) forward->write(stream.forward_fd, bytes);
     stream.lines.feed(bytes, [&](const std::string& line) { keep(stream, line); });
+  }
+
+  void take_status(const Stream& stream, const std::string& status) {
+    if (forward != nullptr) forward->show(status);
+    if (!status.empty()) keep(stream, status);
   }
 
   void keep(const Stream& stream, const std::string& line) {
@@ -66,11 +78,13 @@ struct ChildOutput::Impl : std::enable_shared_from_this<Impl> {
       if (got <= 0) break;
       take(stream, static_cast<std::size_t>(got));
     }
+    stream.marks.flush([&](const std::string& bytes) { take_text(stream, bytes); });
     stream.lines.flush([&](const std::string& line) { keep(stream, line); });
     boost::system::error_code ignored;
     stream.pipe.close(ignored);
   }
 
+  StatusLine* const forward;  // null: nowhere
   const FileDescriptor log;
   Stream out, err;
   std::string last_error;
@@ -83,7 +97,7 @@ Result<FileDescriptor> open_log(const std::string& path) {
 }
 
 ChildOutput::ChildOutput(boost::asio::io_context& context, FileDescriptor out, FileDescriptor err, FileDescriptor log,
-                         bool forward)
+                         StatusLine* forward)
     : impl_(std::make_shared<Impl>(context, std::move(out), std::move(err), std::move(log), forward)) {
   impl_->read(impl_->out);
   impl_->read(impl_->err);
@@ -96,6 +110,7 @@ ChildOutput::~ChildOutput() {
 void ChildOutput::drain() {
   impl_->drain(impl_->out);
   impl_->drain(impl_->err);
+  if (impl_->forward != nullptr) impl_->forward->show("");  // its last one is no status any more
 }
 
 const std::string& ChildOutput::last_error() const noexcept {

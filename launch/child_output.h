@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a child writes: every line of its stdout and stderr goes to its log file, whole, whichever stream is faster;
-// rank 0's goes to this process' own streams besides, as it comes. The last line of stderr is kept: mostly it says why
-// the child died. Thread safety: lives on the agent's main thread, whose io_context reads the pipes.
+// rank 0's goes to this process' own streams besides, as it comes, and its status to the terminal. The last line of
+// stderr is kept: mostly it says why the child died. Thread safety: lives on the agent's main thread, whose io_context
+// reads the pipes.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -11,6 +12,7 @@
 
 #include "common/file.h"
 #include "common/result.h"
+#include "common/status_line.h"
 
 namespace tutti::launch {
 
@@ -45,9 +47,9 @@ Result<FileDescriptor> open_log(const std::string& path);
 
 class ChildOutput {
  public:
-  /// Reads `out` and `err` (non-blocking); `forward` sends them to this process' stdout and stderr as well.
+  /// Reads `out` and `err` (non-blocking). They go to `forward` as well, which outlives this; null: nowhere.
   ChildOutput(boost::asio::io_context& context, FileDescriptor out, FileDescriptor err, FileDescriptor log,
-              bool forward);
+              StatusLine* forward);
   ~ChildOutput();
   ChildOutput(ChildOutput&&) noexcept;
 

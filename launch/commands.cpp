@@ -2,6 +2,7 @@
 #include "launch/commands.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -14,6 +15,7 @@
 #include "common/mpi/mpi_environment.h"
 #include "common/net/interfaces.h"
 #include "common/recording.h"
+#include "common/status_line.h"
 #include "common/stop_signals.h"
 #include "launch/doctor.h"
 #include "launch/executable.h"
@@ -114,6 +116,15 @@ int run_embedded(const RunRequest& request, const Environment& environment) {
   return ended ? ended->exit_code : complain(ended.error());
 }
 
+/// Agents under mpirun see no terminal of the user's.
+Environment with_terminal(Environment environment) {
+  environment.erase("TUTTI_TTY");
+  if (!is_terminal(STDOUT_FILENO, environment) || !is_terminal(STDERR_FILENO, environment)) return environment;
+  environment["TUTTI_TTY"] = "1";
+  environment["COLUMNS"] = std::to_string(columns_of(STDOUT_FILENO, environment));
+  return environment;
+}
+
 /// As the parent of the agents, which may start them again.
 int be_parent(const RunConfig& config, const std::function<Result<RunParent::End>(RunParent&)>& once) {
   RunParent parent;
@@ -168,7 +179,7 @@ int execute(const RunCommand& command, const std::vector<std::string>& line, con
       fmt::print(stderr, "tutti: restarts has no effect under Slurm: ask sbatch for --requeue\n");
     return complain(exec_line(become, environment));
   }
-  return be_parent(*config, [&](RunParent& parent) { return parent.run_mpirun(become, environment); });
+  return be_parent(*config, [&](RunParent& parent) { return parent.run_mpirun(become, with_terminal(environment)); });
 }
 
 namespace {

@@ -3,6 +3,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -39,12 +40,12 @@ Result<Secret> secret_of(const RunCard& card, const RunConfig& config) {
 }
 
 Result<std::unique_ptr<Head>> Head::start(Loop& loop, const RunPlan& plan, const std::string& address,
-                                          const Clock& clock, Logger log, bool outlives_agents) {
+                                          const Clock& clock, StatusLine& screen, Logger log, bool outlives_agents) {
   std::unique_ptr<Head> head(new Head);
   TUTTI_TRY(head->make_card(plan));
   Coordinator::Options options;
   options.machine.elasticity = elasticity_of(plan, outlives_agents);
-  TUTTI_TRY(head->start_coordinator(loop, std::move(options), plan, address, clock, std::move(log)));
+  TUTTI_TRY(head->start_coordinator(loop, std::move(options), plan, address, clock, screen, std::move(log)));
   TUTTI_TRY(save_config(plan, head->card_.folder));
   if (plan.config.worker_range.is_fixed()) return head;
   const auto resize = [coordinator = head->coordinator_.get()](int workers) { coordinator->resize(workers); };
@@ -66,7 +67,7 @@ Result<> Head::make_card(const RunPlan& plan) {
 }
 
 Result<> Head::start_coordinator(Loop& loop, Coordinator::Options options, const RunPlan& plan,
-                                 const std::string& address, const Clock& clock, Logger log) {
+                                 const std::string& address, const Clock& clock, StatusLine& screen, Logger log) {
   auto secret = secret_of(card_, plan.config);
   if (!secret) return secret.error();
   const auto ports = parse_ports(plan.config.ports);
@@ -90,7 +91,9 @@ Result<> Head::start_coordinator(Loop& loop, Coordinator::Options options, const
     const std::lock_guard lock(mutex_);
     lines_.push_back(line);
   };
-  callbacks.notice = [](const std::string& line) { fmt::print(stderr, "tutti: {}\n", line); };
+  callbacks.notice = [&screen](const std::string& line) {
+    screen.write(STDERR_FILENO, fmt::format("tutti: {}\n", line));
+  };
   callbacks.finished = [this](int exit_code) { exit_code_.set_value(exit_code); };
 
   auto coordinator = Coordinator::start(loop, options, clock, log, callbacks);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/control/coordinator.h"
+#include "common/status_line.h"
 #include "launch/resize.h"
 #include "launch/run_card.h"
 #include "launch/run_plan.h"
@@ -22,7 +23,7 @@ class Head {
   /// Errors: kUnavailable when the port is taken, naming its holder; kIo when the folder cannot be made;
   /// kAuthentication for a secret file that others can read.
   static Result<std::unique_ptr<Head>> start(Loop& loop, const RunPlan& plan, const std::string& address,
-                                             const Clock& clock, Logger log, bool outlives_agents);
+                                             const Clock& clock, StatusLine& screen, Logger log, bool outlives_agents);
   ~Head();
 
   const RunCard& card() const noexcept { return card_; }
@@ -36,7 +37,7 @@ class Head {
   Head() = default;
   Result<> make_card(const RunPlan& plan);
   Result<> start_coordinator(Loop& loop, Coordinator::Options options, const RunPlan& plan, const std::string& address,
-                             const Clock& clock, Logger log);
+                             const Clock& clock, StatusLine& screen, Logger log);
 
   RunCard card_;
   std::promise<int> exit_code_;

@@ -9,8 +9,12 @@
 #include <filesystem>
 #include <optional>
 #include <set>
+#include <span>
 
+#include "common/file.h"
+#include "common/mpi/mpi_environment.h"
 #include "common/net/interfaces.h"
+#include "common/status_line.h"
 #include "launch/agent.h"
 #include "launch/agreement.h"
 #include "launch/explain.h"
@@ -32,6 +36,28 @@ std::string count(int number, const char* thing) {
   return fmt::format("{} {}{}", number, thing, number == 1 ? "" : "s");
 }
 
+/// A reader who went away or a full disk must not end the run.
+void write_out(int fd, std::string_view bytes) {
+  [[maybe_unused]] const auto ignored = write_all(fd, std::as_bytes(std::span(bytes)), "output");
+}
+
+/// What mpirun gives its processes for stdout is a terminal, whatever the user's is: `tutti run` has looked before it
+/// started mpirun.
+StatusLine::Options screen_of(const AgentWorld& world, const Environment& environment) {
+  StatusLine::Options options;
+  if (is_mpi_rank(environment)) {
+    const auto told = environment.find("TUTTI_TTY");
+    options.out_terminal = options.err_terminal = told != environment.end() && told->second == "1";
+  } else {
+    options.out_terminal = is_terminal(STDOUT_FILENO, environment);
+    options.err_terminal = is_terminal(STDERR_FILENO, environment);
+  }
+  options.colours = wants_colours(environment);
+  options.shared = world.size() > 1;
+  options.columns = [environment] { return columns_of(STDOUT_FILENO, environment); };
+  return options;
+}
+
 /// One agent's way through a run; its steps in the order of their calls.
 class Run {
  public:
@@ -39,7 +65,9 @@ class Run {
       : world_(world),
         guard_(guard),
         environment_(environment),
-        log_(Logger::to_stderr("agent " + std::to_string(world.rank()), LogLevel::kWarning)) {}
+        screen_(screen_of(world, environment), write_out),
+        log_(Logger::through([this](std::string_view line) { screen_.write(STDERR_FILENO, line); },
+                             "agent " + std::to_string(world.rank()), LogLevel::kWarning)) {}
 
   Result<> agree(const RunRequest& request);
   Result<int> work();
@@ -61,6 +89,7 @@ class Run {
   AgentWorld& world_;
   OrphanGuard& guard_;
   const Environment& environment_;
+  StatusLine screen_;
   const Logger log_;
   const SteadyClock clock_;
   Loop loop_;
@@ -106,7 +135,7 @@ Result<> Run::agree_on_addresses() {
 Result<> Run::agree_on_card() {
   Result<RunCard> card = RunCard{};
   if (world_.rank() == 0) {
-    auto head = Head::start(loop_, plan_, address_, clock_, log_, world_.outlives_agents());
+    auto head = Head::start(loop_, plan_, address_, clock_, screen_, log_, world_.outlives_agents());
     if (head) {
       head_ = std::move(*head);
       card = head_->card();
@@ -144,7 +173,6 @@ AgentSite Run::site() const {
   site.environment = environment_;
   site.cores = widen_core_mask();
   site.launcher = world_.launcher();
-  site.terminal = isatty(STDERR_FILENO) == 1;
   return site;
 }
 
@@ -164,7 +192,7 @@ void Run::announce() const {
 
 Result<int> Run::work() {
   if (head_) announce();
-  agent_.emplace(site(), loop_, guard_, log_);
+  agent_.emplace(site(), loop_, guard_, screen_, log_);
   auto exit_code = agent_->run();
   if (!exit_code || !head_) return exit_code;
   if (agent_->dismissed()) {

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "common/status_line.h"
 #include "launch/orphan_guard.h"
 
 namespace tutti::launch {
@@ -105,8 +106,11 @@ Result<RunParent::End> RunParent::run(const char* name, int death_signal, const 
     siginfo_t asked{};
     if (sigwaitinfo(&watched_, &asked) > 0 && asked.si_signo != SIGCHLD) hand_on(pid, asked, ++times);
   }
-  if (WIFSIGNALED(status))
-    fmt::print(stderr, "tutti: {} was killed by signal {} ({})\n", name, WTERMSIG(status), strsignal(WTERMSIG(status)));
+  if (WIFSIGNALED(status)) {
+    // It may have left its status there.
+    fmt::print(stderr, "{}tutti: {} was killed by signal {} ({})\n", isatty(STDERR_FILENO) == 1 ? kEraseLine : "", name,
+               WTERMSIG(status), strsignal(WTERMSIG(status)));
+  }
   wait_for_the_last();
   remove_session_folder_of(pid);
   return End{code_of(status), times > 0};

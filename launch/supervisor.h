@@ -26,7 +26,7 @@ struct ChildPlan {
   ChildSpec program;  ///< its descriptors and TUTTI_* variables are added by start()
   Bootstrap bootstrap;
   std::string log_path;
-  bool forward_output = false;  ///< to the agent's own stdout and stderr
+  StatusLine* forward_output = nullptr;  ///< to the agent's own stdout and stderr; null: only to the log
 };
 
 struct ChildExit {

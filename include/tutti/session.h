@@ -68,7 +68,8 @@ class Session {
   std::vector<std::string> all_gather(std::string value);
   void barrier();
 
-  /// A number of the program's own (loss, accuracy) for the progress line. Costs nothing on ranks that show none.
+  /// A number of the program's own (loss, accuracy) for the progress line and the summary. Costs nothing on ranks that
+  /// show none.
   void log(std::string_view name, double value);
   /// State of the program's own that belongs into checkpoints, by a name of its own.
   void state(std::string name, std::function<void(std::ostream&)> save, std::function<void(std::istream&)> load);

@@ -57,6 +57,8 @@ std::string_view name_of(EventKind kind) noexcept {
       return "request_end";
     case EventKind::kRunEnded:
       return "run_ended";
+    case EventKind::kStepSkipped:
+      return "step_skipped";
   }
   return "unknown";
 }

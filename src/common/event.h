@@ -38,11 +38,12 @@ enum class EventKind : std::uint8_t {
   // Recordings keep these numbers: what is new goes to the end.
   kBucketStarted,  // the exchange has begun on it
   kRequestBegin,
-  kRequestEnd,  // a question to the coordinator; `bucket` is its FrameType; one that fails has no end
-  kRunEnded,    // this process was told that the run is over
+  kRequestEnd,   // a question to the coordinator; `bucket` is its FrameType; one that fails has no end
+  kRunEnded,     // this process was told that the run is over
+  kStepSkipped,  // a step was left out on all ranks
 };
 constexpr EventKind last_enumerator(EventKind) noexcept {
-  return EventKind::kRunEnded;
+  return EventKind::kStepSkipped;
 }
 std::string_view name_of(EventKind kind) noexcept;
 

@@ -2,8 +2,11 @@
 #include "common/log.h"
 
 #include <spdlog/logger.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+
+#include <mutex>
 
 namespace tutti {
 namespace {
@@ -35,10 +38,29 @@ std::shared_ptr<spdlog::logger> make_logger(std::string who, LogLevel least, spd
   return logger;
 }
 
+class PrintSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit PrintSink(std::function<void(std::string_view)> print) : print_(std::move(print)) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    print_({line.data(), line.size()});
+  }
+  void flush_() override {}
+
+  const std::function<void(std::string_view)> print_;
+};
+
 }  // namespace
 
 Logger Logger::to_stderr(std::string who, LogLevel least) {
   return Logger(make_logger(std::move(who), least, std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+}
+
+Logger Logger::through(std::function<void(std::string_view line)> print, std::string who, LogLevel least) {
+  return Logger(make_logger(std::move(who), least, std::make_shared<PrintSink>(std::move(print))));
 }
 
 Result<Logger> Logger::to_file(const std::string& path, std::string who, LogLevel least) {

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ class Logger {
  public:
   /// Writes to stderr.
   static Logger to_stderr(std::string who, LogLevel least = LogLevel::kInfo);
+  /// Hands each line, with its end, to `print`, one at a time.
+  static Logger through(std::function<void(std::string_view line)> print, std::string who,
+                        LogLevel least = LogLevel::kInfo);
   /// Appends to `path`, whose folder is made if it is not there.
   static Result<Logger> to_file(const std::string& path, std::string who, LogLevel least = LogLevel::kInfo);
   /// Drops everything.

@@ -10,8 +10,11 @@ void MetricsCounter::record(const Event& event) noexcept {
   metrics_.step = std::max(metrics_.step, event.step);
   metrics_.generation = std::max(metrics_.generation, event.generation);
   switch (event.kind) {
+    case EventKind::kIterationBegin:
+      begin_iteration(event.time);
+      break;
     case EventKind::kIterationEnd:
-      ++metrics_.iterations;
+      end_iteration(event.time);
       break;
     case EventKind::kExchangeDone:
       ++metrics_.exchanges;
@@ -31,16 +34,19 @@ void MetricsCounter::record(const Event& event) noexcept {
       ++metrics_.chunks_summed;
       break;
     case EventKind::kWaitBegin:
-      wait_began_ = event.time;
+      // A wait that ended because somebody was lost is taken up again: what lies between is waited, too.
+      if (!wait_began_) wait_began_ = event.time;
       break;
     case EventKind::kWaitEnd:
-      metrics_.waited += event.time - wait_began_;
+      if (wait_began_) metrics_.waited += event.time - *wait_began_;
+      wait_began_.reset();
       break;
     case EventKind::kCheckpointBegin:
       stall_began_ = event.time;
       break;
     case EventKind::kCheckpointTaken:
       metrics_.stalled += event.time - stall_began_;
+      if (first_iteration_) metrics_.trained = event.time - *first_iteration_;
       break;
     case EventKind::kCheckpointFailed:
       ++metrics_.checkpoints_failed;
@@ -51,14 +57,18 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kMemberLost:
       ++metrics_.members_lost;
       break;
+    case EventKind::kMemberJoined:
+      ++metrics_.members_joined;
+      break;
+    case EventKind::kStepSkipped:
+      ++metrics_.steps_skipped;
+      break;
     case EventKind::kFrameRefused:
       ++metrics_.frames_refused;
       break;
-    case EventKind::kIterationBegin:
     case EventKind::kBackwardFirstHook:
     case EventKind::kBackwardLastHook:
     case EventKind::kBucketReady:
-    case EventKind::kMemberJoined:
     case EventKind::kMemberLeft:
     case EventKind::kGenerationChanged:
     case EventKind::kBucketStarted:
@@ -67,6 +77,21 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kRunEnded:
       break;
   }
+}
+
+void MetricsCounter::begin_iteration(TimePoint now) noexcept {
+  wait_began_.reset();
+  if (!first_iteration_)
+    first_iteration_ = now;
+  else
+    metrics_.between += now - iteration_ended_ - (metrics_.stalled - stalled_before_);
+}
+
+void MetricsCounter::end_iteration(TimePoint now) noexcept {
+  ++metrics_.iterations;
+  iteration_ended_ = now;
+  stalled_before_ = metrics_.stalled;
+  if (first_iteration_) metrics_.trained = now - *first_iteration_;
 }
 
 Metrics MetricsCounter::snapshot() const {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 
 #include "common/clock.h"
 #include "common/event.h"
@@ -24,9 +25,13 @@ struct Metrics {
   std::uint64_t checkpoints = 0;         ///< that are on the disk
   std::uint64_t checkpoints_failed = 0;  ///< that could not be written, or were left out
   std::uint64_t members_lost = 0;
+  std::uint64_t members_joined = 0;  ///< in the place of lost ones
+  std::uint64_t steps_skipped = 0;
   std::uint64_t frames_refused = 0;
   Duration waited{};   ///< by the training thread, for the exchange
   Duration stalled{};  ///< the training thread, by checkpoints
+  Duration between{};  ///< iterations, without what checkpoints took of it
+  Duration trained{};  ///< from the first iteration to the end of the last one, or of the checkpoint after it
   // Gauges: the last value.
   std::uint64_t step = 0;
   std::uint32_t generation = 0;
@@ -38,10 +43,17 @@ class MetricsCounter final : public EventSink {
   Metrics snapshot() const;
 
  private:
+  void begin_iteration(TimePoint now) noexcept;
+  void end_iteration(TimePoint now) noexcept;
+
   mutable std::mutex mutex_;
-  Metrics metrics_;          // guarded by mutex_
-  TimePoint wait_began_{};   // guarded by mutex_
-  TimePoint stall_began_{};  // guarded by mutex_
+  // guarded by mutex_:
+  Metrics metrics_;
+  std::optional<TimePoint> wait_began_;
+  TimePoint stall_began_{};
+  std::optional<TimePoint> first_iteration_;
+  TimePoint iteration_ended_{};
+  Duration stalled_before_{};  // when the last iteration ended
 };
 
 }  // namespace tutti

@@ -260,7 +260,7 @@ Result<> ClientSession::on_result(int shard, const FrameHeader& header, std::spa
   if (!not_finite->empty()) has_not_finite_ = true;
   auto step = receiver->result(shard, header, std::move(*not_finite));
   if (!step) return step.error();
-  record(EventKind::kChunkReceived, header, header.chunk, receiver->chunk(header.chunk).bytes);
+  record(EventKind::kChunkReceived, header, header.chunk, header.payload_bytes);
   carry_out(*receiver, *step);
   return {};
 }

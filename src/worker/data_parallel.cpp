@@ -323,6 +323,7 @@ bool DataParallelImpl::stops() {
   if (session_.stopping()) return true;
   if (!session_.stop_agreed()) return false;
   session_.set_stopping();
+  session_.progress().clear();
   if (session_.identity().rank == 0) {
     session_.logger().warning("asked to stop: step {} was the last{}", position_.step - 1,
                               at_stop_.empty() ? ", and the program saves nothing" : "");

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rank 0's progress: one plain line for each interval, with the newest of the numbers that the program logged.
+// What rank 0 says of its training: a status for each interval, with the newest of the numbers that the program logged,
+// and a summary at the end. Where the words go is handed in.
 // Thread safety: the training thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -12,27 +14,47 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/metrics.h"
 
 namespace tutti::worker {
 
 class Progress {
  public:
-  using Print = std::function<void(const std::string& line)>;
-  /// `print` null: nothing is shown.
-  Progress(const Clock& clock, Duration interval, Print print)
-      : clock_(clock), interval_(interval), print_(std::move(print)) {}
+  struct Show {
+    std::function<void(const std::string&)> status;  ///< takes the place of the one before; empty: there is none
+    std::function<void(const std::string&)> line;    ///< stays
+  };
+  /// `show` without functions: nothing is shown. `metrics` outlives this.
+  Progress(const Clock& clock, Duration interval, const MetricsCounter& metrics, Show show)
+      : clock_(clock), interval_(interval), metrics_(metrics), show_(std::move(show)) {}
 
   void log(std::string_view name, double value);
   /// One optimizer step is done: `samples` were seen by all ranks together.
   void advance(std::int64_t epoch, std::int64_t epochs, std::int64_t step, std::int64_t steps, std::size_t samples);
+  /// Other words follow.
+  void clear();
+  /// The training is over: says what it was, unless it was too short for a status. Once.
+  void finish();
 
  private:
+  struct Moment {
+    TimePoint time{};
+    std::int64_t step = 0;
+    std::size_t samples = 0;  // so far
+    Duration waited{};
+  };
+  std::string status(std::int64_t left, const Moment& now) const;
+  std::vector<std::string> summary() const;
+
   const Clock& clock_;
   const Duration interval_;
-  const Print print_;
+  const MetricsCounter& metrics_;
+  const Show show_;
   std::vector<std::pair<std::string, double>> values_;
-  TimePoint last_{};
-  std::size_t samples_ = 0;  // since the last line
+  std::deque<Moment> moments_;  // of the last statuses; before the first one, of the end of the first step
+  std::int64_t steps_ = 0;
+  std::size_t samples_ = 0;
+  bool shown_ = false;
 };
 
 }  // namespace tutti::worker

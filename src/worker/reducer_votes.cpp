@@ -79,6 +79,7 @@ std::string Reducer::describe(const Outcome::NotFinite& found) const {
 
 // Told by rank 0, whose words the user sees, and where it happened.
 void Reducer::leave_step_out() {
+  record(EventKind::kStepSkipped);
   drop_gradients();
   buffers_.restore();
   for (const Outcome::NotFinite& found : outcome_.not_finite) {

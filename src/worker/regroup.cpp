@@ -39,10 +39,11 @@ bool is_shard(const MemberId& member) {
 
 }  // namespace
 
-Regrouper::Regrouper(const Rendezvous& meeting, const Clock& clock, Logger log)
+Regrouper::Regrouper(const Rendezvous& meeting, const Clock& clock, EventSink& events, Logger log)
     : meeting_(meeting),
       member_(*meeting.member),
       clock_(clock),
+      events_(events),
       log_(std::move(log)),
       is_newcomer_(meeting.identity.newcomer) {}
 
@@ -54,6 +55,11 @@ Duration Regrouper::timeout() const {
 
 Credentials Regrouper::credentials() const {
   return {meeting_.secret, meeting_.job, {Role::kWorker, meeting_.identity.rank, member_.generation()}};
+}
+
+void Regrouper::record_joined(Role role, int rank) const noexcept {
+  events_.record(
+      {clock_.now(), EventKind::kMemberJoined, rank, member_.generation(), 0, static_cast<std::uint32_t>(role), 0, 0});
 }
 
 void Regrouper::interrupt() {
@@ -69,7 +75,9 @@ Result<> Regrouper::await_news() {
   changed_.wait_until(lock, clock_.now() + timeout(), [&] {
     if (const auto news = member_.regroup()) {
       is_news = true;
-      lost_a_shard_ = lost_a_shard_ || std::ranges::any_of(news->lost, is_shard);
+      for (const MemberId& member : news->lost) {
+        if (is_shard(member)) lost_shards_.insert(member.rank);
+      }
     }
     return is_news || member_.aborted().has_value();
   });
@@ -123,7 +131,8 @@ Result<> Regrouper::once() {
   TUTTI_TRY(gives ? give(participant, *ranks) : take(participant, *ranks, *donor));
   if (!is_newcomer_) TUTTI_TRY(participant.go_on(clock_.now() + kStartTimeouts * timeout()));
   TUTTI_TRY(not_superseded());
-  lost_a_shard_ = false;
+  for (const int rank : newcomers_of(*ranks)) record_joined(Role::kWorker, rank);
+  for (const int shard : std::exchange(lost_shards_, {})) record_joined(Role::kServer, shard);
   return {};
 }
 
@@ -148,7 +157,7 @@ Succession Regrouper::succession_of(const std::vector<MeetingRank>& ranks) const
   const std::uint64_t furthest = std::ranges::max(ranks, {}, &MeetingRank::exchanges).exchanges;
   Succession succession;
   succession.is_behind = !is_newcomer_ && participants_.front()->exchanges() < furthest;
-  succession.lost_a_shard = lost_a_shard_;
+  succession.lost_a_shard = !lost_shards_.empty();
   for (const MeetingRank& rank : ranks) {
     if (rank.host_index != meeting_.identity.host_index) continue;
     const auto local = static_cast<std::uint32_t>(rank.local_rank);

@@ -19,12 +19,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "common/clock.h"
 #include "common/control/member.h"
+#include "common/event.h"
 #include "common/log.h"
 #include "common/result.h"
 #include "worker/exchange.h"
@@ -67,8 +69,8 @@ class Participant {
 
 class Regrouper {
  public:
-  /// What is handed in by reference outlives it.
-  Regrouper(const Rendezvous& meeting, const Clock& clock, Logger log);
+  /// What is handed in by reference outlives it. `events` is told of each member that took a lost one's place.
+  Regrouper(const Rendezvous& meeting, const Clock& clock, EventSink& events, Logger log);
   ~Regrouper();
 
   void attend(Participant& participant) { participants_.push_back(&participant); }
@@ -98,14 +100,16 @@ class Regrouper {
   Result<> not_superseded() const;
   Credentials credentials() const;
   Duration timeout() const;
+  void record_joined(Role role, int rank) const noexcept;
 
   const Rendezvous& meeting_;
   Member& member_;
   const Clock& clock_;
+  EventSink& events_;
   const Logger log_;
   std::vector<Participant*> participants_;
   bool is_newcomer_;
-  bool lost_a_shard_ = false;  // since all went on the last time
+  std::set<int> lost_shards_;  // since all went on the last time
 
   std::mutex mutex_;
   std::condition_variable changed_;

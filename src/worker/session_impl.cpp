@@ -20,6 +20,7 @@
 #include "tutti/error.h"
 #include "worker/checkpoints.h"
 #include "worker/exchange_factory.h"
+#include "worker/progress_output.h"
 #include "worker/scalars.h"
 #include "worker/sharded_order.h"
 #ifdef TUTTI_WITH_MPI
@@ -36,13 +37,6 @@ Rendezvous meet_or_raise(const Environment& environment, std::unique_ptr<MpiWorl
   auto meeting = meet(environment, std::move(mpi), clock, log);
   if (!meeting) tutti::raise(meeting.error());
   return std::move(*meeting);
-}
-
-Progress::Print print_to_stdout() {
-  return [](const std::string& line) {
-    std::fprintf(stdout, "%s\n", line.c_str());
-    std::fflush(stdout);
-  };
 }
 
 }  // namespace
@@ -62,7 +56,9 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
                                                       name(), step_)));
               },
               [this](const Failure& failure) { raise(failure); }}),
-      progress_(clock_, from_seconds(config().progress_s), identity().rank == 0 ? print_to_stdout() : nullptr) {
+      progress_(clock_, from_seconds(config().progress_s), metrics_,
+                identity().rank == 0 ? progress_output(identity().way, environment, log_) : Progress::Show()) {
+  if (identity().rank == 0) events_.add(metrics_);
   start_pulse();
   open_event_files();
   set_up_torch(environment);
@@ -198,7 +194,7 @@ void SessionImpl::abort(const Failure& cause) {
 
 void SessionImpl::watch_generations() {
   if (identity().way != Way::kManaged || config().replacements == 0) return;
-  regrouper_ = std::make_unique<Regrouper>(meeting_, clock_, log_);
+  regrouper_ = std::make_unique<Regrouper>(meeting_, clock_, events_, log_);
   member()->on_superseded([this] { return regrouper_->run(); });
   member()->on_regroup([this](const Regroup& regroup) { supersede(regroup); });
 }
@@ -269,6 +265,7 @@ void SessionImpl::end_process(Errc code, std::string_view what) noexcept {
   std::fflush(nullptr);  // first: once the coordinator knows, this process may be killed
   if (scalars_ && std::this_thread::get_id() == training_thread_) scalars_->finish();
   const bool told_already = member() != nullptr && member()->aborted().has_value();
+  progress_.clear();
   if (!told_already) {
     std::fprintf(stderr, "tutti: %.*s\n", static_cast<int>(what.size()), what.data());
     if (member() != nullptr) member()->report_failure(fail(code, std::string(what)));
@@ -280,6 +277,7 @@ void SessionImpl::leave() noexcept {
   if (std::uncaught_exceptions() > exceptions_at_start_) return;
   // A destructor cannot throw: the run's end is told the way an uncaught error is.
   if (auto saved = checkpoints_->finish(); !saved) end_process(saved.error().code, saved.error().text());
+  progress_.finish();  // now: a process that has left may be ended
   if (member() == nullptr) return;
   if (auto left = member()->leave(deadline()); !left) {
     end_process(left.error().code, left.error().text());

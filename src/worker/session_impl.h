@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/event.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/recording.h"
 #include "common/stop_signals.h"
 #include "common/trace_file.h"
@@ -162,8 +163,9 @@ class SessionImpl {
   std::unique_ptr<TraceFile> trace_;    // where one was asked for
   std::unique_ptr<Recorder> recorder_;  // null: none is wanted, or there is no room
   std::unique_ptr<Pulse> pulse_;        // managed runs'
+  MetricsCounter metrics_;              // counts rank 0's
   std::unique_ptr<Scalars> scalars_;    // where they were asked for, on rank 0
-  EventTee events_;                     // these five outlive the loop, which records too
+  EventTee events_;                     // these six outlive the loop, which records too
   Rendezvous meeting_;
   std::string exchange_name_;
   const int exceptions_at_start_;

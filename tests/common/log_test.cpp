@@ -22,6 +22,15 @@ TEST(Logger, WritesTimeLevelWhoAndTextAtOnce) {
               ContainsRegex("^[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3} WARNING rank 2: waits for rank 1 at step 37\n$"));
 }
 
+TEST(Logger, HandsWholeLinesToWhoeverPrintsThem) {
+  std::vector<std::string> lines;
+  const auto log = Logger::through([&](std::string_view line) { lines.emplace_back(line); }, "agent 0");
+  log.info("joined");
+  log.warning("no answer");
+  EXPECT_THAT(lines, ::testing::ElementsAre(::testing::EndsWith(" INFO agent 0: joined\n"),
+                                            ::testing::EndsWith(" WARNING agent 0: no answer\n")));
+}
+
 TEST(Logger, DropsWhatLiesBelowItsLevel) {
   const testing::TemporaryFolder folder;
   const auto log = Logger::to_file(folder.file("log"), "shard 0", LogLevel::kWarning);

@@ -39,6 +39,44 @@ TEST(MetricsCounter, AddsUpTheTimeWaited) {
   EXPECT_EQ(counter.snapshot().waited, 5ms);
 }
 
+TEST(MetricsCounter, TakesAWaitThatIsTakenUpAgainForOne) {
+  MetricsCounter counter;
+  counter.record(event_of(EventKind::kIterationBegin, 5ms));
+  counter.record(event_of(EventKind::kWaitBegin, 10ms));  // ends by a loss
+  counter.record(event_of(EventKind::kWaitBegin, 30ms));
+  counter.record(event_of(EventKind::kWaitEnd, 35ms));
+  EXPECT_EQ(counter.snapshot().waited, 25ms);
+  counter.record(event_of(EventKind::kWaitBegin, 40ms));  // never ends
+  counter.record(event_of(EventKind::kIterationBegin, 50ms));
+  counter.record(event_of(EventKind::kWaitBegin, 60ms));
+  counter.record(event_of(EventKind::kWaitEnd, 61ms));
+  EXPECT_EQ(counter.snapshot().waited, 26ms);
+}
+
+TEST(MetricsCounter, PartsTheTimeBetweenIterations) {
+  MetricsCounter counter;
+  counter.record(event_of(EventKind::kIterationBegin, 100ms));
+  counter.record(event_of(EventKind::kIterationEnd, 110ms));
+  counter.record(event_of(EventKind::kCheckpointBegin, 112ms));
+  counter.record(event_of(EventKind::kCheckpointTaken, 115ms));
+  counter.record(event_of(EventKind::kIterationBegin, 120ms));
+  counter.record(event_of(EventKind::kIterationEnd, 130ms));
+  EXPECT_EQ(counter.snapshot().between, 7ms);
+  EXPECT_EQ(counter.snapshot().stalled, 3ms);
+  EXPECT_EQ(counter.snapshot().trained, 30ms);
+  counter.record(event_of(EventKind::kCheckpointBegin, 131ms));
+  counter.record(event_of(EventKind::kCheckpointTaken, 140ms));
+  EXPECT_EQ(counter.snapshot().trained, 40ms) << "the last checkpoint is a part of it";
+}
+
+TEST(MetricsCounter, CountsFaults) {
+  MetricsCounter counter;
+  counter.record(event_of(EventKind::kMemberJoined));
+  counter.record(event_of(EventKind::kStepSkipped));
+  EXPECT_EQ(counter.snapshot().members_joined, 1u);
+  EXPECT_EQ(counter.snapshot().steps_skipped, 1u);
+}
+
 TEST(MetricsCounter, ShowsTheLatestStepAndGeneration) {
   MetricsCounter counter;
   Event event = event_of(EventKind::kIterationEnd);

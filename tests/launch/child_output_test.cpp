@@ -62,7 +62,7 @@ class ChildOutputTest : public ::testing::Test {
 TEST_F(ChildOutputTest, LogsWholeLinesOfBothStreamsAndKeepsTheLastOfStderr) {
   const std::string log = folder_.file("rank-1.log");
   ChildOutput output(context_, std::move(out_reader_), std::move(err_reader_), open_log(log).value(),
-                     /*forward=*/false);
+                     /*forward=*/nullptr);
   write(out_, "loss 0.");
   context_.poll();
   write(err_, "warning\nno such file");
@@ -73,9 +73,26 @@ TEST_F(ChildOutputTest, LogsWholeLinesOfBothStreamsAndKeepsTheLastOfStderr) {
   EXPECT_EQ(output.last_error(), "no such file");
 }
 
+TEST_F(ChildOutputTest, DrawsAMarkedStatusAboveWhichLinesStand) {
+  std::string seen;
+  StatusLine screen({.out_terminal = true, .err_terminal = true, .columns = [] { return 80; }},
+                    [&](int, std::string_view bytes) { seen += bytes; });
+  const std::string log = folder_.file("rank-0.log");
+  ChildOutput output(context_, std::move(out_reader_), std::move(err_reader_), open_log(log).value(), &screen);
+  write(out_, marked_status("step 1"));
+  context_.poll();
+  write(err_, "warning\n");
+  context_.poll();
+  EXPECT_EQ(seen, "\r\x1b[Kstep 1\r\x1b[Kwarning\n\r\x1b[Kstep 1");
+  seen.clear();
+  output.drain();
+  EXPECT_EQ(seen, "\r\x1b[K") << "a child that has ended has no status";
+  EXPECT_EQ(testing::content_of(log), "step 1\nwarning\n");
+}
+
 TEST_F(ChildOutputTest, DoesNotWaitForAGrandchildThatHoldsThePipe) {
   ChildOutput output(context_, std::move(out_reader_), std::move(err_reader_), open_log(folder_.file("log")).value(),
-                     false);
+                     nullptr);
   write(err_, "last words\n");
   output.drain();  // the writing ends are open
   EXPECT_EQ(output.last_error(), "last words");

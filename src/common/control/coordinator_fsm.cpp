@@ -54,9 +54,8 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   welcome.request = message->request;
   welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
-  if (!is_new) return std::exchange(actions_, {});               // what it has missed is kept for it
-  if (who.role == Role::kAgent) liveness_.heard(who, {}, now_);  // it may stop before its first heartbeat
-  if (restarting_ && who.role == Role::kAgent) evict_all();      // it was not there when the others were told
+  if (!is_new) return std::exchange(actions_, {});           // what it has missed is kept for it
+  if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
     send(who, FrameType::kShutdown, encode(Shutdown{exit_code}));

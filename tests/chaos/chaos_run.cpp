@@ -85,7 +85,8 @@ std::string undisturbed_hash(const ChaosOptions& options) {
   const std::string program = bin_folder() + "/test_chaos";
   const std::string folder = bin_folder() + "/undisturbed";
   fs::create_directories(folder);
-  const std::string order = options.exchange == "gloo" ? "gloo" : "ranks";  // in which the sums go
+  const bool is_engine = options.exchange == "gloo" || options.exchange == "nccl";
+  const std::string order = is_engine ? options.exchange : "ranks";  // in which the sums go
   const std::string path =
       fmt::format("{}/{}-{}-{}-{}-{}-{}", folder, order, options.workers, options.hosts, options.optimizer,
                   options.steps, fs::last_write_time(program).time_since_epoch().count());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks that are lost inside a collective of an engine, which leaves garbage behind and a group that is of no use: here
-// Gloo. NCCL goes the same way, on GPUs.
+// Gloo. gpu_test.cpp does the same to NCCL.
 #include <gmock/gmock.h>
 
 #include "tests/chaos/chaos_run.h"

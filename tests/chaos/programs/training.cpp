@@ -224,6 +224,8 @@ void train(const Arguments& arguments, tutti::Session& session) {
   const Diary diary(arguments.marks, rank);
   faults.at(rank, 0, "start");
   Net net;
+  const torch::Device device = session.device();
+  net->to(device);
   const auto optimizer = make_optimizer(arguments.optimizer, net);
   torch::optim::StepLR schedule(*optimizer, 2, 0.5);
   tutti::DataParallel parallel(session, net, *optimizer);
@@ -243,9 +245,9 @@ void train(const Arguments& arguments, tutti::Session& session) {
     faults.at(rank, step, "spin");
     faults.at(rank, step, "forward");
     optimizer->zero_grad();
-    const torch::Tensor scores = net(batch.data);
+    const torch::Tensor scores = net(batch.data.to(device));
     scores.register_hook([&](const torch::Tensor&) { faults.at(rank, step, "hook"); });
-    const torch::Tensor loss = torch::nn::functional::cross_entropy(scores, batch.target);
+    const torch::Tensor loss = torch::nn::functional::cross_entropy(scores, batch.target.to(device));
     faults.at(rank, step, "backward");
     faults.soon(rank, step);
     loss.backward();

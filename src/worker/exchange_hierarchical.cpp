@@ -198,9 +198,7 @@ Result<> HierarchicalExchange::catch_up(const Succession& succession, Deadline d
   if (leads()) {
     TUTTI_ASSERT(summing_.empty(), "an exchange is over when every host has sent its sums");
     TUTTI_TRY(within_->go_on(deadline));
-    TUTTI_TRY(from_between(between_->mend(succession, deadline)));
-    while (!travelling_.empty()) TUTTI_TRY(bring_back(deadline));
-    return {};
+    return fetch_results(succession, clock_.now() + (deadline - clock_.now()) / 2);
   }
   if (!contains(succession.new_on_host, 0)) return {};
   for (std::uint32_t bucket = 0; bucket < plan_.size(); ++bucket) {
@@ -208,6 +206,15 @@ Result<> HierarchicalExchange::catch_up(const Succession& succession, Deadline d
     return fail(Errc::kPeerLost, "the first rank of the host was lost before the others had the step's result");
   }
   return {};
+}
+
+// Results come at once, where they come. A rank of another host may have them from an earlier generation only, from a
+// leader that was lost before it had handed them on in this one: then nobody does any more.
+Result<> HierarchicalExchange::fetch_results(const Succession& succession, Deadline deadline) {
+  Result<> fetched = from_between(between_->mend(succession, deadline));
+  while (fetched && !travelling_.empty()) fetched = bring_back(deadline);
+  if (fetched || fetched.error().code != Errc::kTimeout) return fetched;
+  return fail(Errc::kPeerLost, "the step's result, which other hosts have, does not come: " + fetched.error().message);
 }
 
 Result<> HierarchicalExchange::go_on(Deadline deadline) {

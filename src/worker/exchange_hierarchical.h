@@ -79,6 +79,7 @@ class HierarchicalExchange final : public Exchange {
   Result<> wait_for_share(std::uint32_t bucket, Deadline deadline);
   Result<> from_between(Result<> result);
   Result<> catch_up(const Succession& succession, Deadline deadline);
+  Result<> fetch_results(const Succession& succession, Deadline deadline);
 
   // constant after construction
   const Options options_;

@@ -15,9 +15,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Of a process that ends while its file is read, what there was: an iterator over the file would throw.
 std::string content_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream content;
+  content << std::ifstream(path, std::ios::binary).rdbuf();
+  return content.str();
 }
 
 /// /proc shows lists with a zero byte after each entry.

@@ -24,13 +24,13 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "recordings are written as they lie in memory");
 
 constexpr std::array<char, 8> kRecordingMagic = {'T', 'U', 'T', 'T', 'I', 'R', 'E', 'C'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kRecordingVersion = 1;
 constexpr std::size_t kHostBytesMax = 256;
 constexpr std::size_t kFileBytes = kRecordingPageBytes + kRecordedEvents * kRecordingEntryBytes;
 
 struct Page {
   std::array<char, 8> magic = kRecordingMagic;
-  std::uint32_t version = kVersion;
+  std::uint32_t version = kRecordingVersion;
   std::uint32_t entry_bytes = kRecordingEntryBytes;
   std::uint32_t capacity = kRecordedEvents;
   std::uint32_t role = 0;
@@ -149,12 +149,13 @@ Result<Page> read_page(const std::string& path, const std::string& bytes) {
     return bad(path, fmt::format("ends after {} bytes, expected {}", bytes.size(), kFileBytes));
   }
   std::memcpy(&page, bytes.data(), sizeof page);
-  if (page.version != kVersion || page.entry_bytes != kRecordingEntryBytes || page.capacity != kRecordedEvents) {
-    return bad(
-        path,
-        fmt::format("is a recording of version {} with {} entries of {} bytes, expected version {} with {} "
-                    "of {}",
-                    page.version, page.capacity, page.entry_bytes, kVersion, kRecordedEvents, kRecordingEntryBytes));
+  if (page.version != kRecordingVersion || page.entry_bytes != kRecordingEntryBytes ||
+      page.capacity != kRecordedEvents) {
+    return bad(path,
+               fmt::format("is a recording of version {} with {} entries of {} bytes, expected version {} with {} "
+                           "of {}",
+                           page.version, page.capacity, page.entry_bytes, kRecordingVersion, kRecordedEvents,
+                           kRecordingEntryBytes));
   }
   const bool has_sense = page.crc == page.checksum() && page.host_bytes <= kHostBytesMax &&
                          page.role <= static_cast<std::uint32_t>(last_enumerator(Role()));

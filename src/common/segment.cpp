@@ -18,7 +18,7 @@ namespace tutti {
 namespace {
 
 constexpr std::uint64_t kSegmentMagic = 0x676573'6974747574;  // "tuttiseg" in memory
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kSegmentVersion = 2;
 constexpr std::uint32_t kOneMark = 1u << 8;
 constexpr int kClaimBits = 24;
 
@@ -81,7 +81,7 @@ Result<Segment> Segment::create(const SegmentShape& shape, std::uint32_t generat
   auto memory = SharedMemory::create("tutti-segment", layout_of(shape, sizeof(Header)).total);
   if (!memory) return std::move(memory).error();
   auto* header = reinterpret_cast<Header*>(memory->bytes().data());
-  header->version = kVersion;
+  header->version = kSegmentVersion;
   header->shape = shape;
   header->generation = generation;
   atomic(header->magic).store(kSegmentMagic, std::memory_order_release);
@@ -95,9 +95,9 @@ Result<Segment> Segment::attach(int fd) {
   if (atomic(header->magic).load(std::memory_order_acquire) != kSegmentMagic) {
     return fail(Errc::kBadData, "the shared memory is no segment of tutti's");
   }
-  if (header->version != kVersion) {
+  if (header->version != kSegmentVersion) {
     return fail(Errc::kBadData, "the segment is of version " + std::to_string(header->version) + ", expected " +
-                                    std::to_string(kVersion));
+                                    std::to_string(kSegmentVersion));
   }
   const SegmentShape shape = header->shape;  // a copy, so that what was checked is what is used
   if (!is_allowed(shape)) return fail(Errc::kBadData, "the segment's sizes are beyond all bounds");

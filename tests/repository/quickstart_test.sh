@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A second quickstart, from another folder and without a network, finds everything in place, trains, and ends with its `done:` line.
+# A second quickstart, from another folder and without a network, finds everything in place, trains, and says so in its `done:` line.
 #
 #   quickstart_test.sh ROOT
 set -euo pipefail
@@ -17,4 +17,4 @@ expect() {
 for phase in set-up build data; do
   expect "^== $phase: [0-9]+ s$" "$(grep "^== $phase:" "$output" || true)"
 done
-expect '^done: ' "$(tail -n 1 "$output")"
+expect '^done: ' "$(grep '^done: ' "$output" || true)"

@@ -14,8 +14,8 @@ using Bytes = std::vector<std::byte>;
 using Kind = HandshakeAction::Kind;
 
 constexpr std::string_view kName = "TUTTI";
-constexpr std::array<std::uint8_t, 3> kVersion = {0, 0, 2};
-static_assert(kName.size() + kVersion.size() == kMagicBytes);
+constexpr std::array<std::uint8_t, 3> kProtocolVersion = {0, 0, 2};
+static_assert(kName.size() + kProtocolVersion.size() == kMagicBytes);
 
 constexpr std::byte kWelcome{0};
 constexpr std::byte kRefused{1};
@@ -26,7 +26,7 @@ void append(Bytes& to, std::span<const std::byte> bytes) {
 
 void append_magic(Bytes& to) {
   append(to, std::as_bytes(std::span(kName)));
-  append(to, std::as_bytes(std::span(kVersion)));
+  append(to, std::as_bytes(std::span(kProtocolVersion)));
 }
 
 Bytes make_hello(const JobId& job, const PeerIdentity& self, const Nonce& nonce) {
@@ -77,7 +77,8 @@ std::optional<HandshakeAction> check_magic(std::span<const std::byte> bytes) {
   if (!std::ranges::equal(bytes.first(kName.size()), std::as_bytes(std::span(kName)))) {
     return failed(Errc::kProtocol, "the peer does not speak tutti's protocol");
   }
-  if (!std::ranges::equal(bytes.subspan(kName.size(), kVersion.size()), std::as_bytes(std::span(kVersion)))) {
+  if (!std::ranges::equal(bytes.subspan(kName.size(), kProtocolVersion.size()),
+                          std::as_bytes(std::span(kProtocolVersion)))) {
     return failed(Errc::kMismatch, "the peer speaks another version of tutti's protocol");
   }
   return std::nullopt;

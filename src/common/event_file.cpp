@@ -20,6 +20,10 @@
 namespace tutti {
 namespace {
 
+void append_integer(std::string& to, std::uint64_t value, std::size_t size) {
+  for (std::size_t i = 0; i < size; ++i) to += static_cast<char>(value >> (8 * i));
+}
+
 /// The fields of one message, encoded one after the other.
 class Message {
  public:
@@ -30,12 +34,12 @@ class Message {
   }
   Message& number(int field, double value) {
     varint(key(field, 1));
-    little_endian(std::bit_cast<std::uint64_t>(value), sizeof value);
+    append_integer(bytes_, std::bit_cast<std::uint64_t>(value), sizeof value);
     return *this;
   }
   Message& number(int field, float value) {
     varint(key(field, 5));
-    little_endian(std::bit_cast<std::uint32_t>(value), sizeof value);
+    append_integer(bytes_, std::bit_cast<std::uint32_t>(value), sizeof value);
     return *this;
   }
   Message& bytes(int field, std::string_view value) {
@@ -52,9 +56,6 @@ class Message {
   void varint(std::uint64_t value) {
     for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>(value | 0x80);
     bytes_ += static_cast<char>(value);
-  }
-  void little_endian(std::uint64_t value, std::size_t size) {
-    for (std::size_t i = 0; i < size; ++i) bytes_ += static_cast<char>(value >> (8 * i));
   }
 
   std::string bytes_;
@@ -92,10 +93,6 @@ std::string as_utf8(std::string_view text) {
 std::uint32_t masked_crc(std::string_view bytes) {
   const std::uint32_t crc = crc32c(std::as_bytes(std::span(bytes)));
   return std::rotr(crc, 15) + 0xa282ead8u;
-}
-
-void append_integer(std::string& to, std::uint64_t value, std::size_t size) {
-  for (std::size_t i = 0; i < size; ++i) to += static_cast<char>(value >> (8 * i));
 }
 
 }  // namespace

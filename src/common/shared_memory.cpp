@@ -51,8 +51,7 @@ Result<SharedMemory> SharedMemory::map(FileDescriptor file, std::size_t bytes) {
 }
 
 void SharedMemory::give_back(std::size_t offset, std::size_t bytes) noexcept {
-  const std::size_t begin = (offset + kPageBytes - 1) / kPageBytes * kPageBytes,
-                    end = (offset + bytes) / kPageBytes * kPageBytes;
+  const std::size_t begin = rounded_up(offset, kPageBytes), end = (offset + bytes) / kPageBytes * kPageBytes;
   if (begin >= end) return;
   // Where the system cannot, the memory stays: that is no failure.
   (void)::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(begin),

@@ -16,9 +16,15 @@ constexpr std::size_t kUnwrittenMax = 64 << 10;
 
 }  // namespace
 
-Scalars::Scalars(std::unique_ptr<EventFile> file, const Clock& clock, double wall_s, const Logger& log,
-                 const std::string& configuration)
-    : file_(std::move(file)), clock_(clock), began_(clock.now()), began_wall_s_(wall_s), log_(log), flushed_(began_) {
+Scalars::Scalars(std::unique_ptr<EventFile> file, const Clock& clock, double wall_s, const MetricsCounter& metrics,
+                 const Logger& log, const std::string& configuration)
+    : file_(std::move(file)),
+      clock_(clock),
+      began_(clock.now()),
+      began_wall_s_(wall_s),
+      metrics_(metrics),
+      log_(log),
+      flushed_(began_) {
   file_->text({0, wall_s}, "configuration", "```\n" + configuration + "```\n");
   flush();
 }
@@ -45,8 +51,7 @@ void Scalars::end_step(std::int64_t step, std::size_t samples, const Rates& lear
   const bool is_first = !since_;
   if (is_first) {
     since_ = last_end_;  // it warms up: it counts for no average
-    waits_ = 0;
-    waited_ = {};
+    waited_before_ = metrics_.snapshot().waited;
   } else {
     ++steps_;
     samples_ += samples;
@@ -59,19 +64,7 @@ void Scalars::end_step(std::int64_t step, std::size_t samples, const Rates& lear
 }
 
 void Scalars::record(const Event& event) noexcept {
-  switch (event.kind) {
-    case EventKind::kIterationBegin:
-      return go_to(static_cast<std::int64_t>(event.step) + 1);
-    case EventKind::kWaitBegin:
-      wait_began_ = event.time;
-      return;
-    case EventKind::kWaitEnd:
-      ++waits_;
-      waited_ += event.time - wait_began_;
-      return;
-    default:
-      return;
-  }
+  if (event.kind == EventKind::kIterationBegin) go_to(static_cast<std::int64_t>(event.step) + 1);
 }
 
 // A process begins where its run goes on, and goes back where the ranks' parameters had come to differ.
@@ -95,11 +88,12 @@ void Scalars::write_averages() {
   const auto steps = static_cast<double>(steps_);
   if (seconds > 0 && samples_ > 0) file_->scalar(when, "tutti/samples_per_s", static_cast<double>(samples_) / seconds);
   file_->scalar(when, "tutti/step_s", seconds / steps);
-  if (waits_ > 0) file_->scalar(when, "tutti/exposed_s", to_seconds(waited_) / steps);
+  const Duration waited = metrics_.snapshot().waited;
+  if (waited > waited_before_) file_->scalar(when, "tutti/exposed_s", to_seconds(waited - waited_before_) / steps);
+  waited_before_ = waited;
   since_ = last_end_;
-  steps_ = waits_ = 0;
+  steps_ = 0;
   samples_ = 0;
-  waited_ = {};
 }
 
 void Scalars::write_learning_rates(const std::vector<double>& rates) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rank 0's numbers for TensorBoard: what the program logs, and what a step takes. Steps are counted as the progress
 // line counts them: the first is 1, and what is logged before it is at 0.
-// Thread safety: the training thread; record() from any, but events of waits and iterations from that one only.
+// Thread safety: the training thread; record() from any, but events of iterations from that one only.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +17,7 @@
 #include "common/event.h"
 #include "common/event_file.h"
 #include "common/log.h"
+#include "common/metrics.h"
 
 namespace tutti::worker {
 
@@ -24,8 +25,9 @@ class Scalars final : public EventSink {
  public:
   using Rates = std::function<std::vector<double>()>;
   /// `wall_s`: seconds since 1970 now. The configuration, as TOML, is the first that is written.
-  Scalars(std::unique_ptr<EventFile> file, const Clock& clock, double wall_s, const Logger& log,
-          const std::string& configuration);
+  /// `metrics`, which counts the same events, outlives this.
+  Scalars(std::unique_ptr<EventFile> file, const Clock& clock, double wall_s, const MetricsCounter& metrics,
+          const Logger& log, const std::string& configuration);
   ~Scalars() override;
 
   /// At the step under way, or the last one.
@@ -52,6 +54,7 @@ class Scalars final : public EventSink {
   const Clock& clock_;
   const TimePoint began_;
   const double began_wall_s_;
+  const MetricsCounter& metrics_;
   const Logger log_;
   std::int64_t step_ = 0;
   bool begins_anew_ = true;  // at step_, which the file is still to say
@@ -62,9 +65,7 @@ class Scalars final : public EventSink {
   std::int64_t last_step_ = 0;
   std::int64_t steps_ = 0;
   std::size_t samples_ = 0;
-  std::int64_t waits_ = 0;
-  Duration waited_{};
-  TimePoint wait_began_{};
+  Duration waited_before_{};
 };
 
 }  // namespace tutti::worker

@@ -110,7 +110,7 @@ void SessionImpl::open_scalars() {
   const double wall_s = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   auto file = EventFile::create(config().tensorboard, identity().host, wall_s);
   if (!file && identity().newcomer) return log_.warning("TensorBoard gets nothing: {}", file.error().text());
-  scalars_ = std::make_unique<Scalars>(check(std::move(file)), clock_, wall_s, log_, to_toml(config()));
+  scalars_ = std::make_unique<Scalars>(check(std::move(file)), clock_, wall_s, metrics_, log_, to_toml(config()));
   events_.add(*scalars_);
 }
 

@@ -32,10 +32,12 @@ class ScalarsOfARun : public ::testing::Test {
   void begin() {
     auto file = EventFile::create(folder_.path(), "node1", kBegin).value();
     path_ = file->path();
-    scalars_ = std::make_unique<Scalars>(std::move(file), clock_, kBegin, Logger::none(), "seed = 7\n");
+    scalars_ = std::make_unique<Scalars>(std::move(file), clock_, kBegin, metrics_, Logger::none(), "seed = 7\n");
   }
   void event(EventKind kind, std::uint64_t step = 0) {
-    scalars_->record({.time = clock_.now(), .kind = kind, .step = step});
+    const Event event{.time = clock_.now(), .kind = kind, .step = step};
+    metrics_.record(event);
+    scalars_->record(event);
   }
   void end_step(std::int64_t step, std::size_t samples = 64) {
     scalars_->end_step(step, samples, [this] { return rates_; });
@@ -75,6 +77,7 @@ class ScalarsOfARun : public ::testing::Test {
   ManualClock clock_;
   std::vector<double> rates_ = {0.5};
   std::string path_;
+  MetricsCounter metrics_;
   std::unique_ptr<Scalars> scalars_;
 };
 

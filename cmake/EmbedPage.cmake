@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Writes a C++ source that holds pages as constants of namespace tutti::monitor:
 #
-#   cmake -DFOLDER=src/common/monitor/page -DOUTPUT=pages.cpp "-DPAGES=kPage=page.html;kReport=report.html" -P EmbedPage.cmake
+#   cmake -DFOLDER=src/common/monitor/page -DOUTPUT=pages.cpp "-DPAGES=kPage=page.html;kReport=report.html"
+#         -P cmake/EmbedPage.cmake
 #
-# In a page, /*{NAME}*/ stands for the file NAME of the same folder. Where NAME has no dot it is none: it stays for whoever serves the page.
+# In a page, /*{NAME}*/ stands for the file NAME of the same folder. Where NAME has no dot it names no file and stays
+# as it is, for the program to put something there.
 foreach(argument FOLDER OUTPUT PAGES)
   if(NOT DEFINED ${argument})
     message(FATAL_ERROR "EmbedPage.cmake: -D${argument}=... is missing")
@@ -13,7 +15,7 @@ endforeach()
 # What a compiler must take for one literal (C++ standard, annex B) is 64 KiB; some take 16 KiB.
 set(piece_bytes_max 15000)
 
-# inlined(RESULT FILE): the text of FILE with its parts in their places. Everything is quoted: a script is full of semicolons.
+# inlined(RESULT FILE): the text of FILE with its parts in their places. All is quoted: scripts are full of semicolons.
 function(inlined result file)
   file(READ "${FOLDER}/${file}" text)
   string(REGEX MATCHALL "/\\*{[A-Za-z0-9_]+\\.[a-z]+}\\*/" places "${text}")

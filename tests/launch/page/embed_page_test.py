@@ -3,6 +3,7 @@
 
     embed_page_test.py CMAKE
 """
+
 import re
 import subprocess
 import sys
@@ -17,8 +18,11 @@ LITERAL_BYTES_MAX = 16_000
 
 
 def embed(cmake, folder, output, pages):
-    return subprocess.run([cmake, f"-DFOLDER={folder}", f"-DOUTPUT={output}", f"-DPAGES={pages}", "-P", ROOT / "cmake/EmbedPage.cmake"],
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [cmake, f"-DFOLDER={folder}", f"-DOUTPUT={output}", f"-DPAGES={pages}", "-P", ROOT / "cmake/EmbedPage.cmake"],
+        capture_output=True,
+        text=True,
+    )
 
 
 def main(cmake):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that never was: its states, second by second, as a coordinator would tell them, and a server that tells them."""
+"""A run that never was: its states, second by second, as a coordinator would tell them, and a server for them."""
+
 import http.server
 import json
 import math
@@ -16,8 +17,10 @@ STEPS_A_SECOND = 4
 STEPS = 400
 TOKEN = "5f1c0a9e77"
 # What the server of a run sends with every answer.
-POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
-          "base-uri 'none'; frame-ancestors 'none'")
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 
 CONFIG = """program = ["./train", "--epochs", "5"]
 workers = {workers}
@@ -42,9 +45,19 @@ class FakeRun:
 
     LOST_S, REPLACED_S = 12, 14
 
-    def __init__(self, workers=4, shards=2, exchange="ps", job="20260331-142640-8c1f03", pace=1.0, lose=True, host="node{}", names=()):
-        self.workers, self.shards, self.exchange, self.job, self.pace, self.lose = workers, shards, exchange, job, pace, lose
-        self.host, self.names = host, ("loss", "accuracy", *names)
+    def __init__(
+        self,
+        workers=4,
+        shards=2,
+        exchange="ps",
+        job="20260331-142640-8c1f03",
+        pace=1.0,
+        lose=True,
+        host="node{}",
+        names=(),
+    ):
+        self.workers, self.shards, self.exchange, self.job = workers, shards, exchange, job
+        self.pace, self.lose, self.host, self.names = pace, lose, host, ("loss", "accuracy", *names)
         self.ended_s = None
         self.exit_code, self.cause = None, ""
 
@@ -87,23 +100,53 @@ class FakeRun:
 
     def events(self, second):
         def event(kind, text, role="worker", rank=None, generation=1):
-            return {"time_s": START_S + second, "kind": kind, "role": role, "rank": rank, "generation": generation,
-                    "step": self.step(second), "text": text}
+            return {
+                "time_s": START_S + second,
+                "kind": kind,
+                "role": role,
+                "rank": rank,
+                "generation": generation,
+                "step": self.step(second),
+                "text": text,
+            }
 
         if second == 0:
-            return [event("generation", f"generation 1: {self.workers} workers, {self.shards} parameter servers"),
-                    *(event("joined", f"worker {rank} joined on {self.host.format(rank // 2)}", rank=rank) for rank in range(self.workers))]
+            return [
+                event("generation", f"generation 1: {self.workers} workers, {self.shards} parameter servers"),
+                *(
+                    event("joined", f"worker {rank} joined on {self.host.format(rank // 2)}", rank=rank)
+                    for rank in range(self.workers)
+                ),
+            ]
         events = []
         if self.lose and second == self.LOST_S:
-            events += [event("lost", f"rank 1 on {self.host.format(0)}: killed by signal 9 (at step {self.step(second)})", rank=1),
-                       event("generation", "generation 2: rank 1 is replaced", generation=2)]
+            events += [
+                event(
+                    "lost", f"rank 1 on {self.host.format(0)}: killed by signal 9 (at step {self.step(second)})", rank=1
+                ),
+                event("generation", "generation 2: rank 1 is replaced", generation=2),
+            ]
         if self.lose and second == self.REPLACED_S:
-            events.append(event("replaced", f"rank 1 is back on {self.host.format(0)}, 2.0 s after it was lost", rank=1, generation=2))
+            events.append(
+                event(
+                    "replaced",
+                    f"rank 1 is back on {self.host.format(0)}, 2.0 s after it was lost",
+                    rank=1,
+                    generation=2,
+                )
+            )
         if self.step(second) // 40 > self.step(second - 1) // 40:
-            events.append(event("checkpoint", f"checkpoint of step {self.step(second) // 40 * 40} written in 0.31 s", rank=0))
+            events.append(
+                event("checkpoint", f"checkpoint of step {self.step(second) // 40 * 40} written in 0.31 s", rank=0)
+            )
         if second == self.ended_s:
             events.append(event("ended", "the run ended"))
         return events
+
+    def activity(self, rank, second):
+        if second == 0:
+            return "starting"
+        return "working" if rank % 3 and not self.lost(second) else "waiting"
 
     def member(self, role, rank, second):
         lost = role == "worker" and rank == 1 and self.lost(second)
@@ -111,17 +154,28 @@ class FakeRun:
         slow = 3 if self.workers > 2 else 1
         waited = second * (0.03 if rank == slow else 0.12) if worker else None
         return {
-            "role": role, "rank": rank, "host": self.host.format(rank // 2 if worker else rank), "alive": not lost,
+            "role": role,
+            "rank": rank,
+            "host": self.host.format(rank // 2 if worker else rank),
+            "alive": not lost,
             "generation": 2 if role == "worker" and rank == 1 and self.lose and second >= self.REPLACED_S else 1,
-            "activity": "" if lost else "starting" if second == 0 else "waiting" if self.lost(second) else "working" if rank % 3 else "waiting",
+            "activity": "" if lost else self.activity(rank, second),
             "step": self.step(second) if worker else 0,
             "step_s": (0.25 / self.pace if second and not lost else None) if worker else None,
-            "waited_s": waited, "caused_wait_s": second * (0.09 if rank == slow else 0.004 * (rank % 5)) if worker else 0,
-            "computing_s": second * 0.8 - (waited or 0) / 2 if worker else None, "data_s": second * 0.03 if worker else None,
-            "checkpoint_s": second * 0.02 if worker else None, "samples": 64 * self.step(second),
-            "sent_bytes": 1_000_000 * second, "received_bytes": 1_000_000 * second, "memory_bytes": 312_000_000 + 1_000_000 * rank,
-            "cpu_s": 0.98 * second + rank, "gpu_memory_bytes": None, "gpu_utilization": None,
-            "heard_s": second - self.LOST_S + 0.2 if lost else 0.1 + 0.1 * (rank % 5)}
+            "waited_s": waited,
+            "caused_wait_s": second * (0.09 if rank == slow else 0.004 * (rank % 5)) if worker else 0,
+            "computing_s": second * 0.8 - (waited or 0) / 2 if worker else None,
+            "data_s": second * 0.03 if worker else None,
+            "checkpoint_s": second * 0.02 if worker else None,
+            "samples": 64 * self.step(second),
+            "sent_bytes": 1_000_000 * second,
+            "received_bytes": 1_000_000 * second,
+            "memory_bytes": 312_000_000 + 1_000_000 * rank,
+            "cpu_s": 0.98 * second + rank,
+            "gpu_memory_bytes": None,
+            "gpu_utilization": None,
+            "heard_s": second - self.LOST_S + 0.2 if lost else 0.1 + 0.1 * (rank % 5),
+        }
 
     def whole(self, second):
         """All that is known in that second: the first state of a stream."""
@@ -141,20 +195,45 @@ class FakeRun:
         saved = step // 40 * 40
         quiet = second == 0 or self.lost(second)
         return {
-            "version": 1, "job": self.job, "program": "./train --epochs 5", "exchange": self.exchange, "tutti": "0.1.0",
-            "phase": self.phase(second), "exit_code": self.exit_code if ended else None, "cause": self.cause if ended else "",
-            "generation": 2 if self.lose and second >= self.LOST_S else 1, "workers": self.workers, "shards": self.shards,
-            "started_s": START_S, "now_s": START_S + second,
-            "progress": {"epoch": step // 80 + 1, "epochs": 5, "step": step, "steps": STEPS,
-                         "samples_per_s": None if quiet else 64 * self.workers * STEPS_A_SECOND * self.pace, "exposed": None if quiet else 0.12,
-                         "left_s": None if quiet else (STEPS - step) / STEPS_A_SECOND / self.pace},
+            "version": 1,
+            "job": self.job,
+            "program": "./train --epochs 5",
+            "exchange": self.exchange,
+            "tutti": "0.1.0",
+            "phase": self.phase(second),
+            "exit_code": self.exit_code if ended else None,
+            "cause": self.cause if ended else "",
+            "generation": 2 if self.lose and second >= self.LOST_S else 1,
+            "workers": self.workers,
+            "shards": self.shards,
+            "started_s": START_S,
+            "now_s": START_S + second,
+            "progress": {
+                "epoch": step // 80 + 1,
+                "epochs": 5,
+                "step": step,
+                "steps": STEPS,
+                "samples_per_s": None if quiet else 64 * self.workers * STEPS_A_SECOND * self.pace,
+                "exposed": None if quiet else 0.12,
+                "left_s": None if quiet else (STEPS - step) / STEPS_A_SECOND / self.pace,
+            },
             "values": {name: self.value(name, step) for name in self.names} if step else {},
-            "members": [*(self.member("worker", rank, second) for rank in range(self.workers)),
-                        *(self.member("server", rank, second) for rank in range(self.shards)), self.member("agent", 0, second)],
-            "curves": self.points(second), "history": self.events(second),
-            "checkpoint": {"last_step": saved or None, "age_s": (step - saved) / STEPS_A_SECOND if saved else None, "taken": step // 40,
-                           "failed": 0, "write_s": 0.31},
-            "commands": {"checkpoint": not ended and not quiet, "stop": not ended and second > 0}}
+            "members": [
+                *(self.member("worker", rank, second) for rank in range(self.workers)),
+                *(self.member("server", rank, second) for rank in range(self.shards)),
+                self.member("agent", 0, second),
+            ],
+            "curves": self.points(second),
+            "history": self.events(second),
+            "checkpoint": {
+                "last_step": saved or None,
+                "age_s": (step - saved) / STEPS_A_SECOND if saved else None,
+                "taken": step // 40,
+                "failed": 0,
+                "write_s": 0.31,
+            },
+            "commands": {"checkpoint": not ended and not quiet, "stop": not ended and second > 0},
+        }
 
     def states(self, seconds):
         """The lines of a history.jsonl."""
@@ -162,12 +241,13 @@ class FakeRun:
 
 
 class FakeServer:
-    """Plays a coordinator's HTTP server. `second` is what it shows; advance() moves it on, lose_connections() hangs up."""
+    """Plays a coordinator's HTTP server, which shows `second`. advance() moves it on, lose_connections() hangs up."""
 
     def __init__(self, run):
         self.run, self.second = run, 0
         self.streams, self.commands, self.asked_logs = [], [], []
         self.logs, self.answers = {}, {}
+        self.refused = 0
         self.down = False
         self.lock = threading.Lock()
         outer = self
@@ -238,7 +318,9 @@ class FakeServer:
         elif address.path == "/log":
             query = dict(urllib.parse.parse_qsl(address.query))
             self.asked_logs.append((query["role"], int(query["rank"])))
-            self.answer(request, 200, "text/plain; charset=utf-8", self.logs.get(self.asked_logs[-1], "nothing special\n"))
+            self.answer(
+                request, 200, "text/plain; charset=utf-8", self.logs.get(self.asked_logs[-1], "nothing special\n")
+            )
         else:
             self.answer(request, 404, "text/plain", "no such page\n")
 
@@ -263,6 +345,7 @@ class FakeServer:
 
     def post(self, request):
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.refused += 1
             return self.answer(request, 401, "text/plain", "wrong token\n")
         self.commands.append(request.path)
         self.answer(request, *self.answers.get(request.path, (202, "text/plain", "accepted\n")))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live page against a server that plays a run: what it shows at two sizes and in two themes, and what its user can do.
+"""The live page against a server that plays a run: what it shows, at two sizes and in two themes, and can do.
 
     page_fake_test.py [FOLDER_FOR_SCREENSHOTS]
 """
+
 import sys
 from pathlib import Path
 
@@ -16,7 +17,8 @@ WORKER = "tr[data-role=worker][data-rank='{}']"
 # How many points each curve has on the screen.
 CURVE_POINTS = """
 return Object.fromEntries([...document.querySelectorAll('.chart')].map((chart) => [
-  chart.querySelector('h3').textContent, (chart.querySelector('.curve')?.getAttribute('d').match(/[ML]/g) ?? []).length]));
+  chart.querySelector('h3').textContent,
+  (chart.querySelector('.curve')?.getAttribute('d').match(/[ML]/g) ?? []).length]));
 """
 
 
@@ -28,10 +30,15 @@ def open_page(browser, server, fragment=""):
 
 def cell(browser, rank, title, role="worker"):
     """The text of a process' cell below that heading."""
-    return browser.js("""
+    return browser.js(
+        """
       const [role, rank, title] = arguments;
       const place = [...document.querySelectorAll('#members thead th')].findIndex((head) => head.textContent === title);
-      return document.querySelector(`tr[data-role=${role}][data-rank='${rank}']`)?.cells[place].textContent ?? null;""", role, rank, title)
+      return document.querySelector(`tr[data-role=${role}][data-rank='${rank}']`)?.cells[place].textContent ?? null;""",
+        role,
+        rank,
+        title,
+    )
 
 
 def kinds(browser):
@@ -52,7 +59,14 @@ def shows_a_run_in_which_a_rank_is_lost_and_replaced(browser):
             server.advance(11)
             browser.wait_for("#where", "epoch 1 of 5, step 44 of 400")
             assert browser.texts("tr[data-role] > th") == [
-                "worker 0", "worker 1", "worker 2", "worker 3", "server 0", "server 1", "agent 0"]
+                "worker 0",
+                "worker 1",
+                "worker 2",
+                "worker 3",
+                "server 0",
+                "server 1",
+                "agent 0",
+            ]
             until(lambda: browser.js(CURVE_POINTS) == {"loss": 44, "samples/s": 11}, browser.js(CURVE_POINTS))
             assert kinds(browser) == ["joined"] * 4 + ["generation"]
             assert browser.count(".plot .mark") == 0, "the start of a run is no fault"
@@ -74,10 +88,18 @@ def shows_a_run_in_which_a_rank_is_lost_and_replaced(browser):
             browser.wait_for("#where", "epoch 2 of 5, step 152 of 400")
             assert kinds(browser)[:3] == ["replaced", "generation", "lost"], "the newest stands first"
             assert browser.texts("#history .text")[2] == "rank 1 on node0: killed by signal 9 (at step 48)"
-            assert browser.js("return [...document.querySelectorAll('.plot')].map((plot) => plot.querySelectorAll('.mark').length)") == [3, 3]
+            assert browser.js(
+                "return [...document.querySelectorAll('.plot')].map((plot) => plot.querySelectorAll('.mark').length)"
+            ) == [3, 3]
             assert browser.texts("#marks span > span") == ["lost", "generation", "replaced"]
             until(lambda: browser.js(CURVE_POINTS)["loss"] == 152)
-            assert {"loss": "0.201", "accuracy": "0.918", "workers": "4", "generation": "2", "exposed": "12 %"}.items() <= numbers(browser).items()
+            assert {
+                "loss": "0.201",
+                "accuracy": "0.918",
+                "workers": "4",
+                "generation": "2",
+                "exposed": "12 %",
+            }.items() <= numbers(browser).items()
             assert browser.element("#bar").get_attribute("aria-valuenow") == "38"
             assert browser.text("#left") == "1:02 left"
             assert browser.js("return document.title") == "38 % · training · ./train --epochs 5"
@@ -113,8 +135,18 @@ def lets_the_visitor_choose_curves_and_axis(browser):
         assert browser.texts(".chart text") != ticks
         browser.element("input[value=time]").click()
         assert "20 s" in browser.texts(".chart text"), browser.texts(".chart text")
-        assert len({mark for mark in browser.js("""return [...document.querySelectorAll('.chart:first-child .mark-line')].map(
-            (line) => line.getAttribute('d').split('V')[0])""")}) == 2, "what happened at one step happened at two times"
+        assert (
+            len(
+                {
+                    mark
+                    for mark in browser.js(
+                        """return [...document.querySelectorAll('.chart:first-child .mark-line')].map(
+            (line) => line.getAttribute('d').split('V')[0])"""
+                    )
+                }
+            )
+            == 2
+        ), "what happened at one step happened at two times"
         open_page(browser, server)
         until(lambda: set(browser.js(CURVE_POINTS)) == {"loss", "accuracy"}, "the choice is kept")
         browser.check_no_errors()
@@ -145,8 +177,11 @@ def reads_curves_out_by_arrow_keys_and_pointer(browser):
         browser.shoot("page-read-out")
         browser.keys(Keys.ESCAPE)
         assert browser.count(".tip:not([hidden])") == 0
-        browser.js("""const plot = document.querySelectorAll('.plot')[1], box = plot.getBoundingClientRect();
-                      plot.dispatchEvent(new PointerEvent('pointermove', {clientX: box.right - 15, clientY: box.top + 20}));""")
+        browser.js(
+            """const plot = document.querySelectorAll('.plot')[1], box = plot.getBoundingClientRect();
+                      const [clientX, clientY] = [box.right - 15, box.top + 20];
+                      plot.dispatchEvent(new PointerEvent('pointermove', {clientX, clientY}));"""
+        )
         assert browser.js("return [...document.querySelectorAll('.tip')].map((tip) => tip.hidden)") == [True, False]
         browser.check_no_errors()
 
@@ -163,7 +198,11 @@ def shows_what_a_run_says_as_text_only(browser):
         browser.wait_for("#log-worker-1", "one more line")
         assert browser.text("#log-worker-1").startswith(f"epoch 1 {HOSTILE}"), "its text, without a terminal's colours"
         for name in (HOSTILE, "__proto__"):
-            browser.js("[...document.querySelectorAll('#choice label')].find((label) => label.textContent === arguments[0]).click()", name)
+            browser.js(
+                "[...document.querySelectorAll('#choice label')]"
+                ".find((label) => label.textContent === arguments[0]).click()",
+                name,
+            )
             assert name in browser.texts(".chart h3")
         server.end(1, cause=HOSTILE)
         browser.wait_for("#notice", HOSTILE)
@@ -181,12 +220,14 @@ def shows_the_end_of_a_log_while_it_is_open(browser):
         server.logs["worker", 2] = "first line\n" * 100
         open_page(browser, server)
         until(lambda: cell(browser, 2, "Activity"))
+        assert not browser.element("th.gpu").is_displayed()
         assert server.asked_logs == []
         browser.tab_to("open", Keys.TAB)
         browser.keys(Keys.TAB, Keys.TAB, Keys.ENTER)
         browser.wait_for("#log-worker-2", "first line")
         assert browser.js("return document.activeElement.getAttribute('aria-expanded')") == "true"
-        at_end = "const tail = document.querySelector('#log-worker-2 .tail'); return tail.scrollTop + tail.clientHeight >= tail.scrollHeight - 1"
+        at_end = """const tail = document.querySelector('#log-worker-2 .tail');
+                    return tail.scrollTop + tail.clientHeight >= tail.scrollHeight - 1"""
         assert browser.js(at_end)
         server.logs["worker", 2] += "what came since\n"
         browser.wait_for("#log-worker-2", "what came since")
@@ -195,10 +236,70 @@ def shows_the_end_of_a_log_while_it_is_open(browser):
         browser.shoot("page-log")
         browser.keys(Keys.ENTER)
         assert not browser.element("#log-worker-2").is_displayed()
-        asked = len(server.asked_logs)
-        server.advance(2)
-        browser.wait_for("#where", "step 28")
-        assert len(server.asked_logs) == asked
+        # That another is read twice takes as long as it would take to read this one again.
+        asked = server.asked_logs.count(("worker", 2))
+        browser.element(WORKER.format(3) + " button").click()
+        until(lambda: server.asked_logs.count(("worker", 3)) == 2)
+        assert server.asked_logs.count(("worker", 2)) == asked
+        browser.check_no_errors()
+
+
+class UnusualRun(FakeRun):
+    """With GPUs, a loss that is no number for a while, and a silence in every second."""
+
+    def value(self, name, step):
+        return None if name == "loss" and step > 60 else super().value(name, step)
+
+    def member(self, role, rank, second):
+        gpu = {"gpu_memory_bytes": 3_100_000_000, "gpu_utilization": 0.87} if role == "worker" else {}
+        return super().member(role, rank, second) | gpu
+
+    def events(self, second):
+        silent = {"time_s": 0, "kind": "quiet", "role": "worker", "rank": 2, "generation": 1, "step": 1, "text": "silent"}
+        return super().events(second) + [silent] * 3
+
+    def news(self, second):
+        return super().news(second) | {"version": 2}
+
+
+class ReturningRun(FakeRun):
+    """Goes back by 40 steps in second 30, to a checkpoint."""
+
+    def step(self, second):
+        return super().step(second) - (40 if second >= 30 else 0)
+
+
+def hides_what_was_done_again(browser):
+    with FakeServer(ReturningRun()) as server:
+        browser.look(DESKTOP)
+        server.second = 35
+        open_page(browser, server)
+        until(lambda: browser.js(CURVE_POINTS).get("loss") == 92, "each of 92 steps once")
+        browser.element("input[value=time]").click()
+        assert browser.js(CURVE_POINTS)["loss"] == 108 + 20, "all that was done"
+        browser.check_no_errors()
+
+
+def shows_what_only_some_runs_have(browser):
+    with FakeServer(UnusualRun()) as server:
+        browser.look(DESKTOP)
+        server.second = 50
+        open_page(browser, server)
+        until(lambda: browser.js(CURVE_POINTS).get("loss") == 60)
+        assert numbers(browser)["loss"] == "nan" and browser.text(".chart .now") == "nan"
+        assert (cell(browser, 0, "GPU memory"), cell(browser, 0, "GPU")) == ("3.1 GB", "87 %")
+        assert browser.element("th.gpu").is_displayed()
+        browser.wait_for("#notice", "version 2")
+        assert len(kinds(browser)) == 100 and "checkpoint" not in kinds(browser)
+        browser.element("#history-all").click()
+        assert len(kinds(browser)) == 51 * 3 + 8
+        browser.element("#with-checkpoints").click()
+        assert kinds(browser).count("checkpoint") == 4
+        agent = "tr[data-role=agent]"
+        assert not browser.element(agent).is_displayed()
+        browser.element("#agents").click()
+        assert browser.element(agent).is_displayed()
+        browser.check_layout()
         browser.check_no_errors()
 
 
@@ -209,7 +310,9 @@ def asks_for_the_token_once_and_before_it_stops(browser):
         open_page(browser, server)
         until(lambda: browser.element("#checkpoint").is_enabled())
         browser.tab_to("checkpoint", Keys.TAB)
-        outline = browser.js("const style = getComputedStyle(document.activeElement); return [style.outlineStyle, style.outlineWidth]")
+        outline = browser.js(
+            "const style = getComputedStyle(document.activeElement); return [style.outlineStyle, style.outlineWidth]"
+        )
         assert outline == ["solid", "2px"], outline
         browser.keys(Keys.ENTER)
         until(lambda: browser.focused() == "token")
@@ -218,6 +321,11 @@ def asks_for_the_token_once_and_before_it_stops(browser):
         browser.keys("not this one", Keys.ENTER)
         browser.wait_for("#ask-token[open] #ask-token-wrong:not([hidden])", "did not accept")
         assert server.commands == [] and browser.element("#token").get_attribute("value") == ""
+        browser.keys(Keys.ESCAPE)
+        browser.wait_for("#answer", "without a token")
+        browser.keys(Keys.ENTER)
+        until(lambda: browser.focused() == "token")
+        assert server.refused == 1, "a wrong token is forgotten"
         browser.keys(TOKEN, Keys.ENTER)
         browser.wait_for("#answer", "accepted")
         assert server.commands == ["/checkpoint"] and browser.focused() == "checkpoint"
@@ -288,11 +396,13 @@ def says_how_a_run_ended(browser):
             open_page(browser, server)
             server.end(exit_code, cause)
             browser.wait_for("#connection", "ended")
-            browser.wait_for("#notice", f"The run ended after 0:21 with exit code {exit_code}{f': {cause}' if cause else '.'}")
+            browser.wait_for(
+                "#notice", f"The run ended after 0:21 with exit code {exit_code}{f': {cause}' if cause else '.'}"
+            )
             assert browser.element("#phase").get_attribute("class") == f"pill {look}"
             assert not browser.element("#stop").is_enabled() and not browser.element("#checkpoint").is_enabled()
-            until(lambda: not server.streams or server.lose_connections())
-            browser.wait_for("#connection", "ended")
+            until(lambda: server.advance() or not server.streams, "the page hangs up")
+            assert browser.text("#connection") == "ended"
             browser.check_layout()
             browser.check_no_errors()
 
@@ -306,7 +416,8 @@ def stays_usable_with_64_ranks(browser):
             until(lambda: browser.count("tr[data-role=worker]") == 64)
             assert browser.texts("tr[data-role=worker] > th") == [f"worker {rank}" for rank in range(64)]
             browser.js("""window.moved = 0;
-                new MutationObserver((changes) => { moved += changes.filter(({target}) => target.tagName === 'TBODY').length; })
+                const in_body = ({target}) => target.tagName === 'TBODY';
+                new MutationObserver((changes) => { moved += changes.filter(in_body).length; })
                   .observe(document.querySelector('#members'), {childList: true, subtree: true});
                 document.querySelector("tr[data-rank='40'] button").focus();""")
             step = server.run.step(server.second + 3)
@@ -325,11 +436,20 @@ def main(shots=None):
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
     with Browser(shots) as browser:
-        for check in (shows_a_run_in_which_a_rank_is_lost_and_replaced, lets_the_visitor_choose_curves_and_axis,
-                      reads_curves_out_by_arrow_keys_and_pointer, shows_what_a_run_says_as_text_only,
-                      shows_the_end_of_a_log_while_it_is_open, asks_for_the_token_once_and_before_it_stops,
-                      takes_the_token_from_the_address, tries_again_when_the_connection_is_lost, says_how_a_run_ended,
-                      stays_usable_with_64_ranks):
+        for check in (
+            shows_a_run_in_which_a_rank_is_lost_and_replaced,
+            lets_the_visitor_choose_curves_and_axis,
+            reads_curves_out_by_arrow_keys_and_pointer,
+            shows_what_a_run_says_as_text_only,
+            shows_the_end_of_a_log_while_it_is_open,
+            hides_what_was_done_again,
+            shows_what_only_some_runs_have,
+            asks_for_the_token_once_and_before_it_stops,
+            takes_the_token_from_the_address,
+            tries_again_when_the_connection_is_lost,
+            says_how_a_run_ended,
+            stays_usable_with_64_ranks,
+        ):
             print(check.__name__.replace("_", " "), flush=True)
             check(browser)
             # The next server may get the same port.

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live page of a real run of four workers: one is killed before the page's eyes, and the page takes a checkpoint and ends the run.
+"""The live page of a real run: a worker is killed before its eyes, and it takes a checkpoint and ends the run.
 
     page_live_test.py [--shots FOLDER] TUTTI PROGRAM [ARGUMENT...]
 
 The program trains until it is stopped, and longer than a minute.
 """
+
 import argparse
 import contextlib
 import json
@@ -25,8 +26,18 @@ class LiveRun:
     def __init__(self, folder, tutti, program):
         self.folder, self.program = Path(folder), program
         self.checkpoints = self.folder / "checkpoints"
-        self.arguments = [tutti, "run", "launcher=local", f"workers={WORKERS}", "exchange=shm", f"log_dir={self.folder}/runs", "monitor_port=0",
-                          f"checkpoint_dir={self.checkpoints}", "--", *program]
+        self.arguments = [
+            tutti,
+            "run",
+            "launcher=local",
+            f"workers={WORKERS}",
+            "exchange=shm",
+            f"log_dir={self.folder}/runs",
+            "monitor_port=0",
+            f"checkpoint_dir={self.checkpoints}",
+            "--",
+            *program,
+        ]
 
     @contextlib.contextmanager
     def started(self):
@@ -40,9 +51,11 @@ class LiveRun:
 
     def wait_for(self, condition):
         """What `condition` returns once it is true, unless the run ends before."""
+
         def found():
             assert self.process.poll() is None, f"the run ended with {self.process.returncode}"
             return condition()
+
         return until(found)
 
     def job(self):
@@ -55,6 +68,7 @@ class LiveRun:
         def read():
             with contextlib.suppress(json.JSONDecodeError):  # half written
                 return json.loads(path.read_text())
+
         return self.wait_for(read)
 
     def workers(self):
@@ -76,20 +90,29 @@ class LiveRun:
 
 def history_of(browser, kind):
     """The ranks of the entries of that kind."""
-    return browser.js("return [...document.querySelectorAll('#history li')].filter((entry) => entry.dataset.kind === arguments[0])"
-                      ".map((entry) => Number(entry.dataset.rank))", kind)
+    return browser.js(
+        "return [...document.querySelectorAll('#history li')].filter((entry) => entry.dataset.kind === arguments[0])"
+        ".map((entry) => Number(entry.dataset.rank))",
+        kind,
+    )
 
 
 def row(browser, rank):
     """Heading -> text of a worker's row, and whether it is alive."""
-    texts, alive = browser.js("""
+    texts, alive = browser.js(
+        """
       const row = document.querySelector(`tr[data-role=worker][data-rank='${arguments[0]}']`);
-      return [[...row.cells].map((cell) => cell.textContent), !row.classList.contains('dead')];""", rank)
+      return [[...row.cells].map((cell) => cell.textContent), !row.classList.contains('dead')];""",
+        rank,
+    )
     return dict(zip(browser.texts("#members thead th"), texts, strict=True)), alive
 
 
 def points_drawn(browser):
-    return browser.js("return Math.max(0, ...[...document.querySelectorAll('.curve')].map((curve) => curve.getAttribute('d').split('L').length))")
+    return browser.js(
+        "return Math.max(0, ...[...document.querySelectorAll('.curve')]"
+        ".map((curve) => curve.getAttribute('d').split('L').length))"
+    )
 
 
 def check_shown(browser, name):

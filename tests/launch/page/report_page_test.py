@@ -3,6 +3,7 @@
 
     report_page_test.py [FOLDER_FOR_SCREENSHOTS]
 """
+
 import json
 import sys
 import tempfile
@@ -23,8 +24,11 @@ def write_report(folder, runs):
 
 
 def rows(browser, selector):
-    return browser.js("""return [...document.querySelectorAll(arguments[0] + ' tr')].map(
-        (row) => [...row.cells].map((cell) => cell.textContent))""", selector)
+    return browser.js(
+        """return [...document.querySelectorAll(arguments[0] + ' tr')].map(
+        (row) => [...row.cells].map((cell) => cell.textContent))""",
+        selector,
+    )
 
 
 def facts(browser, nth=1):
@@ -53,21 +57,39 @@ def tells_one_run(browser, folder):
     check_looks(browser, url, "report-one")
     browser.open(url)
     assert browser.js("return document.title") == f"tutti report: runs/{run.job}"
-    assert {"duration": "1:42", "steps": "400", "loss": "0.0627", "accuracy": "0.974", "workers": "4", "exchange": "ps",
-            "faults survived": "1 of 1", "step time, mean": "250 ms", "checkpoints": "10"}.items() <= facts(browser).items(), facts(browser)
+    assert {
+        "duration": "1:42",
+        "steps": "400",
+        "loss": "0.0627",
+        "accuracy": "0.974",
+        "workers": "4",
+        "exchange": "ps",
+        "faults survived": "1 of 1",
+        "step time, mean": "250 ms",
+        "checkpoints": "10",
+    }.items() <= facts(browser).items(), facts(browser)
     assert browser.texts(".pill") == ["ended well"]
     assert curves(browser) == {"loss": 1, "accuracy": 1, "samples/s": 1, "exposed": 1, "step time": 1}
     times = rows(browser, ".times")
     assert times[0] == ["Process", "Time", "computing", "waiting", "data", "checkpoints"]
     assert times[1] == ["worker 0", "", "75.5 s · 81 %", "12.2 s · 13 %", "3.06 s · 3.3 %", "2.04 s · 2.2 %"]
-    widths = browser.js("""return [...document.querySelectorAll('.times .parts')].map((bar) =>
-        [...bar.children].reduce((sum, part) => sum + part.getBoundingClientRect().width, 0) / bar.getBoundingClientRect().width)""")
+    widths = browser.js(
+        """return [...document.querySelectorAll('.times .parts')].map((bar) =>
+        [...bar.children].reduce((sum, part) => sum + part.getBoundingClientRect().width, 0)
+        / bar.getBoundingClientRect().width)"""
+    )
     assert max(widths) > 0.99 and all(width <= 1.001 for width in widths), widths
     slowest = rows(browser, "[aria-label='The slowest']")
-    assert [row[0] for row in slowest[1:]] == ["worker 3", "worker 2", "worker 1"] and slowest[1][2] == "9.18 s", slowest
+    assert [row[0] for row in slowest[1:]] == ["worker 3", "worker 2", "worker 1"] and slowest[1][
+        2
+    ] == "9.18 s", slowest
     assert browser.js("return [...document.querySelectorAll('.history li')].map((entry) => entry.dataset.kind)") == [
-        "lost", "generation", "replaced", "ended"]
-    assert 'checkpoint_every = 40' in browser.text(".config")
+        "lost",
+        "generation",
+        "replaced",
+        "ended",
+    ]
+    assert "checkpoint_every = 40" in browser.text(".config")
     assert not browser.element("#differences-part").is_displayed()
     browser.element("input[value=time]").click()
     assert "1:00" in browser.texts(".chart text"), browser.texts(".chart text")
@@ -92,8 +114,11 @@ def lays_two_runs_over_each_other(browser, folder):
     assert differences["processes lost"] == ["1", "0", ""]
     assert differences["exchange"] == ['"ps"', '"shm"', ""] and differences["shards"] == ["2", "0", ""]
     assert "timeout_s" not in differences and "loss, final" in differences
-    browser.js("""const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
-                  plot.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + 200, clientY: box.top + 20}));""")
+    browser.js(
+        """const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
+                  const [clientX, clientY] = [box.left + 200, box.top + 20];
+                  plot.dispatchEvent(new PointerEvent('pointermove', {clientX, clientY}));"""
+    )
     tip = browser.texts(".plot .tip > div")[:3]
     assert tip[0].startswith("step ") and tip[1].startswith("first ") and tip[2].startswith("second "), tip
     browser.check_no_errors()
@@ -129,7 +154,12 @@ def main(shots=None):
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Browser(shots) as browser:
-        for check in (tells_one_run, lays_two_runs_over_each_other, puts_in_what_a_run_says_as_text_only, says_so_where_a_run_left_little):
+        for check in (
+            tells_one_run,
+            lays_two_runs_over_each_other,
+            puts_in_what_a_run_says_as_text_only,
+            says_so_where_a_run_left_little,
+        ):
             print(check.__name__.replace("_", " "), flush=True)
             check(browser, folder)
 

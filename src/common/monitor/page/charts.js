@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Line charts in SVG. A chart has several series over one axis, marks for what happened, and a read-out that follows the pointer or the
-// arrow keys. It draws in pixels of the screen and so again when its size changes; colours are the style sheet's.
+// Line charts in SVG. A chart has several series over one axis, marks for what happened, and a read-out that follows
+// the pointer or the arrow keys. It draws in pixels of the screen and so again when its size changes; colours are the
+// style sheet's.
 const kSvg = 'http://www.w3.org/2000/svg';
 
 function svg(tag, attributes = {}, children = []) {
@@ -51,7 +52,8 @@ function log_ticks(low, high, count) {
 const tick_label = {
   number(value) {
     const size = Math.abs(value);
-    if (size >= 1e15 || (size !== 0 && size < 1e-3)) return round(value, 3).includes('e') ? round(value, 3) : value.toExponential().replace('e+', 'e');
+    if (size >= 1e15 || (size !== 0 && size < 1e-3))
+      return round(value, 3).includes('e') ? round(value, 3) : value.toExponential().replace('e+', 'e');
     for (const [unit, letter] of [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e4, 'k']]) {
       const scale = unit === 1e4 ? 1e3 : unit;
       if (size >= unit) return `${round(value / scale, 6)}${letter}`;
@@ -100,7 +102,10 @@ function nearest(points, x) {
   let [low, high] = [0, points.length - 1];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (points[middle][0] < x) low = middle + 1; else high = middle;
+    if (points[middle][0] < x)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low > 0 && x - points[low - 1][0] < points[low][0] - x ? low - 1 : low;
 }
@@ -112,13 +117,22 @@ class LineChart {
     this.at = null;  // what x is read out
     this.now = make('span', {class: 'now'});
     this.legend = make('div', {class: 'legend'});
-    this.plot = make('div', {class: 'plot', tabindex: '0', role: 'slider', 'aria-label': `${title}: points of the curve`,
-                             'aria-valuemin': '0', 'aria-valuemax': '0', 'aria-valuenow': '0', 'aria-valuetext': 'no points yet'});
+    this.plot = make('div', {
+      class: 'plot',
+      tabindex: '0',
+      role: 'slider',
+      'aria-label': `${title}: points of the curve`,
+      'aria-valuemin': '0',
+      'aria-valuemax': '0',
+      'aria-valuenow': '0',
+      'aria-valuetext': 'no points yet'
+    });
     this.picture = svg('svg', {'aria-hidden': 'true'});
     this.tip = make('div', {class: 'tip', hidden: ''});
     this.plot.append(this.picture, this.tip);
-    this.element = make('figure', {class: 'chart'},
-                        [make('figcaption', {}, [make('h3', {text: title}), this.legend, this.now]), this.plot]);
+    this.element = make(
+        'figure', {class: 'chart'},
+        [make('figcaption', {}, [make('h3', {text: title}), this.legend, this.now]), this.plot]);
     this.plot.addEventListener('pointermove', (event) => this.#read_at_pointer(event));
     this.plot.addEventListener('pointerdown', (event) => this.#read_at_pointer(event));
     this.plot.addEventListener('pointerleave', () => this.#read(null));
@@ -127,14 +141,15 @@ class LineChart {
     new ResizeObserver(() => this.#draw()).observe(this.plot);
   }
 
-  // series: [{name, look: 's0'..'s5', points: [[x, y], ...] in the order of x}]; marks: [{x, look, text}]; over: 'step' or 'time';
-  // log: powers of ten are equally far apart, where all values are positive; zero: the axis begins there;
+  // series: [{name, look: 's0'..'s5', points: [[x, y], ...] in the order of x}]; marks: [{x, look, text}]; over: 'step'
+  // or 'time'; log: powers of ten are equally far apart, where all values are positive; zero: the axis begins there;
   // write: a value for people; label: the same for a tick.
   update(what) {
     this.what = what;
     this.legend.hidden = what.series.length < 2;
     if (!this.legend.hidden) {
-      this.legend.replaceChildren(...what.series.map(({name, look}) => make('span', {class: look}, [make('i'), make('span', {text: name})])));
+      this.legend.replaceChildren(
+          ...what.series.map(({name, look}) => make('span', {class: look}, [make('i'), make('span', {text: name})])));
     }
     const newest = what.series.map(({points}) => points.at(-1)).filter(Boolean);
     set_text(this.now, what.series.length === 1 && newest.length ? what.write(newest[0][1]) : '');
@@ -142,9 +157,7 @@ class LineChart {
   }
 
   // The series that the arrow keys walk along: the longest.
-  get #path() {
-    return this.what.series.reduce((a, b) => (b.points.length > a.points.length ? b : a)).points;
-  }
+  get #path() { return this.what.series.reduce((a, b) => (b.points.length > a.points.length ? b : a)).points; }
 
   #draw() {
     const [width, height] = [this.plot.clientWidth, this.plot.clientHeight];
@@ -167,13 +180,23 @@ class LineChart {
     if (x_low === x_high) [x_low, x_high] = [x_low - 1, x_high + 1];
     const to_x = (x) => left + ((x - x_low) / (x_high - x_low)) * (right - left);
     const to_y = (y) => bottom - y_axis.part(y) * (bottom - top);
-    this.shape = {left, right, top, bottom, width, to_x, to_y, x_of: (at) => x_low + ((at - left) / (right - left)) * (x_high - x_low)};
+    this.shape = {
+      left,
+      right,
+      top,
+      bottom,
+      width,
+      to_x,
+      to_y,
+      x_of: (at) => x_low + ((at - left) / (right - left)) * (x_high - x_low)
+    };
 
     const parts = [];
     y_axis.ticks.forEach((tick, index) => {
       const y = to_y(tick);
-      parts.push(svg('path', {class: 'grid', d: `M${left} ${y}H${right}`}),
-                 svg('text', {x: left - 7, y: y + 4, 'text-anchor': 'end'}, [labels[index]]));
+      parts.push(
+          svg('path', {class: 'grid', d: `M${left} ${y}H${right}`}),
+          svg('text', {x: left - 7, y: y + 4, 'text-anchor': 'end'}, [labels[index]]));
     });
     const count = Math.max(3, Math.floor((right - left) / 64));
     let x_ticks = (over === 'time' ? time_ticks : nice_ticks)(x_low, x_high, count);
@@ -183,13 +206,15 @@ class LineChart {
       const text = (over === 'time' ? tick_label.time : tick_label.number)(tick);
       const room = text.length * 3.4;
       const anchor = x + room > width ? 'end' : 'middle';
-      parts.push(svg('path', {class: 'axis', d: `M${x} ${bottom}v4`}),
-                 svg('text', {x: anchor === 'end' ? width : x, y: bottom + 24, 'text-anchor': anchor}, [text]));
+      parts.push(
+          svg('path', {class: 'axis', d: `M${x} ${bottom}v4`}),
+          svg('text', {x: anchor === 'end' ? width : x, y: bottom + 24, 'text-anchor': anchor}, [text]));
     }
     parts.push(svg('path', {class: 'axis', d: `M${left} ${bottom}H${right}`}));
 
     this.marks_shown = marks.filter(({x}) => x >= x_low && x <= x_high).sort((a, b) => a.x - b.x);
-    for (const {x, look} of this.marks_shown) parts.push(svg('path', {class: `mark-line ${look}`, d: `M${to_x(x)} ${top}V${bottom}`}));
+    for (const {x, look} of this.marks_shown)
+      parts.push(svg('path', {class: `mark-line ${look}`, d: `M${to_x(x)} ${top}V${bottom}`}));
     series.forEach(({look, points}, index) => {
       if (!drawn[index].length) return;
       parts.push(svg('path', {class: `curve ${look}`, d: this.#line(points)}));
@@ -239,14 +264,18 @@ class LineChart {
     const {to_x, to_y} = this.shape;
     const pieces = [[]];
     for (const point of points) {
-      if (Number.isFinite(point[1])) pieces.at(-1).push(point);
-      else if (pieces.at(-1).length) pieces.push([]);
+      if (Number.isFinite(point[1]))
+        pieces.at(-1).push(point);
+      else if (pieces.at(-1).length)
+        pieces.push([]);
     }
     const place = ([x, y]) => `${to_x(x).toFixed(1)} ${to_y(y).toFixed(1)}`;
-    return pieces.filter((piece) => piece.length).map((piece) => {
-      const kept = piece.length > 2 * this.shape.width ? thin(piece, to_x) : piece;
-      return `M${kept.map(place).join('L')}${kept.length === 1 ? 'h0' : ''}`;
-    }).join('');
+    return pieces.filter((piece) => piece.length)
+        .map((piece) => {
+          const kept = piece.length > 2 * this.shape.width ? thin(piece, to_x) : piece;
+          return `M${kept.map(place).join('L')}${kept.length === 1 ? 'h0' : ''}`;
+        })
+        .join('');
   }
 
   #read_at_pointer(event) {
@@ -262,8 +291,16 @@ class LineChart {
     const now = this.at === null ? last : nearest(path, this.at);
     // Points that share a pixel are one for the eye, too.
     const stride = Math.max(1, Math.round(path.length / this.shape.width));
-    const moves = {ArrowLeft: now - stride, ArrowDown: now - stride, ArrowRight: now + stride, ArrowUp: now + stride,
-                   PageDown: now - 10 * stride, PageUp: now + 10 * stride, Home: 0, End: last};
+    const moves = {
+      ArrowLeft: now - stride,
+      ArrowDown: now - stride,
+      ArrowRight: now + stride,
+      ArrowUp: now + stride,
+      PageDown: now - 10 * stride,
+      PageUp: now + 10 * stride,
+      Home: 0,
+      End: last
+    };
     if (event.key === 'Escape') return this.#read(null);
     if (!Object.hasOwn(moves, event.key)) return;
     event.preventDefault();
@@ -282,7 +319,8 @@ class LineChart {
     const path = this.#path;
     const index = nearest(path, this.at);
     const x = path[index][0];
-    const where = this.what.over === 'time' ? (x < 60 ? write.seconds(x) : write.duration(x)) : `step ${write.count(x)}`;
+    const where =
+        this.what.over === 'time' ? (x < 60 ? write.seconds(x) : write.duration(x)) : `step ${write.count(x)}`;
     const lines = [make('div', {class: 'quiet', text: where})];
     const heard = [where];
     const parts = [svg('path', {class: 'guide', d: `M${to_x(x)} ${top}V${bottom}`})];
@@ -294,10 +332,12 @@ class LineChart {
       const text = (this.what.series.length > 1 ? `${name} ` : '') + this.what.write(point[1]);
       lines.push(make('div', {class: look}, [make('i'), make('span', {text})]));
       heard.push(text);
-      if (Number.isFinite(point[1])) parts.push(svg('circle', {class: `dot ${look}`, cx: to_x(point[0]), cy: to_y(point[1]), r: 4}));
+      if (Number.isFinite(point[1]))
+        parts.push(svg('circle', {class: `dot ${look}`, cx: to_x(point[0]), cy: to_y(point[1]), r: 4}));
     }
     // Every mark is near one of the points that the arrow keys reach.
-    const near = this.marks_shown.filter((mark) => nearest(path, mark.x) === index || Math.abs(to_x(mark.x) - to_x(x)) < 6);
+    const near =
+        this.marks_shown.filter((mark) => nearest(path, mark.x) === index || Math.abs(to_x(mark.x) - to_x(x)) < 6);
     for (const mark of near.slice(0, 4)) {
       lines.push(make('div', {class: mark.look, text: mark.text}));
       heard.push(mark.text);
@@ -331,16 +371,26 @@ function show_mark_legend(element, marks) {
   const names = [...kinds.keys()].join(' ');
   if (element.dataset.kinds === names) return;
   element.dataset.kinds = names;
-  element.replaceChildren(...[...kinds].map(([kind, look]) => make('span', {}, [
-    svg('svg', {'aria-hidden': 'true', viewBox: '0 0 14 14'}, [mark_shape(look, 7, 7)]), make('span', {text: kind_title(kind)})])));
+  element.replaceChildren(
+      ...[...kinds].map(([kind, look]) => make('span', {}, [
+                          svg('svg', {'aria-hidden': 'true', viewBox: '0 0 14 14'}, [mark_shape(look, 7, 7)]),
+                          make('span', {text: kind_title(kind)})
+                        ])));
 }
 
 // A chart for the curve `name` of each of `runs`.
 function chart_of_runs(chart, name, runs, over, log) {
   const own = Object.hasOwn(kOwnCurves, name) ? kOwnCurves[name] : null;
   chart.update({
-    series: runs.map((run, index) => ({name: run.name, look: `s${index % 6}`, points: run.points(name, over)})).filter(({points}) => points.length),
-    marks: runs.flatMap((run) => run.marks(over).map((mark) => (runs.length > 1 ? {...mark, text: `${run.name}: ${mark.text}`} : mark))),
-    over, log: log && !own, zero: Boolean(own), write: own?.write ?? write.number, label: own?.label,
+    series: runs.map((run, index) => ({name: run.name, look: `s${index % 6}`, points: run.points(name, over)}))
+                .filter(({points}) => points.length),
+    marks: runs.flatMap(
+        (run) =>
+            run.marks(over).map((mark) => (runs.length > 1 ? {...mark, text: `${run.name}: ${mark.text}`} : mark))),
+    over,
+    log: log && !own,
+    zero: Boolean(own),
+    write: own?.write ?? write.number,
+    label: own?.label,
   });
 }

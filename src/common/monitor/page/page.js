@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The live page: what /events says is shown as it comes, and what the user asks for is sent. Addresses are relative, so that the page
-// also works below a folder of a proxy's.
-const kSilence_s = 10;     // without a state for so long, the connection counts as lost
+// The live page: what /events says is shown as it comes, and what the user asks for is sent. Addresses are relative, so
+// that the page also works below a folder of a proxy's.
+const kSilence_s = 10;  // without a state for so long, the connection counts as lost
 const kRetry_ms = 3000;
 const kLogRefresh_ms = 2000;
 const kEntriesShown = 100;
@@ -11,25 +11,35 @@ const run = new Run();
 // --- what the visitor chose, kept for a reload
 
 function remembered(name) {
-  try { return sessionStorage.getItem(`tutti-${name}`); } catch { return null; }
+  try {
+    return sessionStorage.getItem(`tutti-${name}`);
+  } catch {
+    return null;
+  }
 }
 
 function remember(name, value) {
   try {
-    if (value === null) sessionStorage.removeItem(`tutti-${name}`); else sessionStorage.setItem(`tutti-${name}`, value);
-  } catch { /* A browser that keeps nothing asks again. */ }
+    if (value === null)
+      sessionStorage.removeItem(`tutti-${name}`);
+    else
+      sessionStorage.setItem(`tutti-${name}`, value);
+  } catch {
+    // A browser that keeps nothing asks again.
+  }
 }
 
 // --- the state of the run
 
 const kPhases = {
-  starting: ['starting', 'blue'], training: ['training', 'good'], recovering: ['recovering', 'warn'], stopping: ['stopping', 'warn'],
+  starting: ['starting', 'blue'],
+  training: ['training', 'good'],
+  recovering: ['recovering', 'warn'],
+  stopping: ['stopping', 'warn'],
   ended: ['ended', ''],
 };
 
-function announce(text) {
-  find('announce').textContent = text;
-}
+function announce(text) { find('announce').textContent = text; }
 
 function how_it_ended() {
   const {exit_code, cause} = run.state;
@@ -51,24 +61,27 @@ function show_notice() {
   const {version, cause, exit_code} = run.state;
   let text = '';
   let look = 'warn';
-  if (version !== 1) text = `The run speaks version ${version} of the monitor's language, this page version 1: some of it may be missing.`;
-  else if (run.ended) [text, look] = [how_it_ended(), exit_code ? 'bad' : 'quiet'];
-  else if (cause) text = cause;
+  if (version !== 1)
+    text = `The run tells its state in version ${version}, this page knows version 1: some of it may be missing.`;
+  else if (run.ended)
+    [text, look] = [how_it_ended(), exit_code ? 'bad' : 'quiet'];
+  else if (cause)
+    text = cause;
   const notice = find('notice');
   notice.hidden = !text;
   set_text(notice, text);
   set_class(notice, `notice ${look}`);
 }
 
-function of(part, whole, name) {
-  return Number.isFinite(whole) && whole > 0 ? `${name} ${write.count(part)} of ${write.count(whole)}` : `${name} ${write.count(part)}`;
+function counted(name, part, whole) {
+  return `${name} ${write.count(part)}${whole > 0 ? ` of ${write.count(whole)}` : ''}`;
 }
 
 function show_progress() {
   const {epoch, epochs, step, steps, left_s} = run.state.progress ?? {};
   const where = [];
-  if (Number.isFinite(epoch)) where.push(of(epoch, epochs, 'epoch'));
-  if (Number.isFinite(step)) where.push(of(step, steps, 'step'));
+  if (Number.isFinite(epoch)) where.push(counted('epoch', epoch, epochs));
+  if (Number.isFinite(step)) where.push(counted('step', step, steps));
   set_text(find('where'), where.join(', '));
   set_text(find('left'), Number.isFinite(left_s) && !run.ended ? `${write.duration(left_s)} left` : '');
   const part = done_part(run.state.progress);
@@ -102,10 +115,12 @@ function show_numbers() {
   for (const [name, value] of Object.entries(state.values ?? {})) {
     facts.push([name, write.number(value), Number.isFinite(value) ? '' : 'bad']);
   }
-  const alive = (role) => state.members.filter((member) => member.role === role && member.alive).length;
-  const alive_of = (role, count) => (alive(role) === count ? String(count) : `${alive(role)} of ${count}`);
-  facts.push(['workers', alive_of('worker', state.workers), alive('worker') < state.workers && !run.ended ? 'warn' : '']);
-  if (state.shards) facts.push(['servers', alive_of('server', state.shards), alive('server') < state.shards && !run.ended ? 'warn' : '']);
+  const alive_of = (title, role, count) => {
+    const alive = state.members.filter((member) => member.role === role && member.alive).length;
+    return [title, alive === count ? String(count) : `${alive} of ${count}`, alive < count && !run.ended ? 'warn' : ''];
+  };
+  facts.push(alive_of('workers', 'worker', state.workers));
+  if (state.shards) facts.push(alive_of('servers', 'server', state.shards));
   facts.push(['exchange', state.exchange || write.none], ['generation', write.count(state.generation)]);
   set_facts(find('numbers'), facts);
 }
@@ -113,7 +128,8 @@ function show_numbers() {
 function show_checkpoints() {
   const {last_step, age_s, taken, failed, write_s} = run.state.checkpoint ?? {};
   const facts = [['newest', Number.isFinite(last_step) ? `step ${write.count(last_step)}` : 'none yet']];
-  if (Number.isFinite(age_s)) facts.push(['age', age_s < 60 ? write.seconds(Math.round(age_s)) : write.duration(age_s)]);
+  if (Number.isFinite(age_s))
+    facts.push(['age', age_s < 60 ? write.seconds(Math.round(age_s)) : write.duration(age_s)]);
   facts.push(['taken', write.count(taken)]);
   if (Number.isFinite(write_s) && taken) facts.push(['written in', write.seconds(write_s)]);
   facts.push(['failed', write.count(failed), failed ? 'bad' : '']);
@@ -171,7 +187,11 @@ function choose_curves() {
 
 // --- processes
 
-const kRoles = {worker: ['Workers', 'worker'], server: ['Parameter servers', 'server'], agent: ['Agents', 'agent']};
+const kRoles = {
+  worker: ['Workers', 'worker'],
+  server: ['Parameter servers', 'server'],
+  agent: ['Agents', 'agent']
+};
 
 const kColumns = [
   {title: 'Host', text: (member) => member.host},
@@ -179,20 +199,32 @@ const kColumns = [
   {title: 'Step', number: true, text: (member) => (member.role === 'worker' ? write.count(member.step) : write.none)},
   {title: 'Step time', number: true, text: (member) => write.seconds(member.step_s)},
   {title: 'Waited', hint: 'for others, in total', number: true, text: (member) => write.seconds(member.waited_s)},
-  {title: 'Others waited', hint: 'for this one, in total', number: true, look: 'blame', text: (member) => write.seconds(member.caused_wait_s)},
+  {
+    title: 'Others waited',
+    hint: 'for this one, in total',
+    number: true,
+    look: 'blame',
+    text: (member) => write.seconds(member.caused_wait_s)
+  },
   {title: 'Memory', number: true, text: (member) => write.bytes(member.memory_bytes)},
   {title: 'CPU', hint: 'of one processor', number: true, text: (member) => write.percent(run.cpu_of(member) ?? NaN)},
   {title: 'GPU memory', number: true, look: 'gpu', text: (member) => write.bytes(member.gpu_memory_bytes)},
   {title: 'GPU', number: true, look: 'gpu', text: (member) => write.percent(member.gpu_utilization ?? NaN)},
   {title: 'Generation', number: true, text: (member) => write.count(member.generation)},
-  {title: 'Last heard', number: true, text: (member) => (Number.isFinite(member.heard_s) ? `${write.seconds(Math.round(member.heard_s * 10) / 10)} ago` : write.none)},
+  {
+    title: 'Last heard',
+    number: true,
+    text: (member) =>
+        (Number.isFinite(member.heard_s) ? `${write.seconds(Math.round(member.heard_s * 10) / 10)} ago` : write.none)
+  },
 ];
 
 function make_table_head() {
   const row = find('members').tHead.rows[0];
   row.append(make('th', {scope: 'col', text: 'Process'}));
   for (const {title, hint, number, look} of kColumns) {
-    const head = make('th', {scope: 'col', class: `${number ? 'number' : ''} ${look === 'gpu' ? 'gpu' : ''}`.trim(), text: title});
+    const head = make(
+        'th', {scope: 'col', class: `${number ? 'number' : ''} ${look === 'gpu' ? 'gpu' : ''}`.trim(), text: title});
     if (hint) head.title = `${title}: ${hint}`;
     row.append(head);
   }
@@ -207,13 +239,20 @@ class Row {
     this.rank = member.rank;
     const id = `log-${member.role}-${member.rank}`;
     const name = `${kRoles[member.role]?.[1] ?? member.role} ${member.rank}`;
-    this.open = make('button', {type: 'button', class: 'open', 'aria-expanded': 'false', 'aria-controls': id, text: name, title: 'Log'});
+    this.open = make(
+        'button',
+        {type: 'button', class: 'open', 'aria-expanded': 'false', 'aria-controls': id, text: name, title: 'Log'});
     this.open.addEventListener('click', () => this.#toggle());
-    this.cells = kColumns.map(({number, look}) => make('td', {class: `${number ? 'number' : ''} ${look ?? ''}`.trim()}, look === 'blame' ? [make('span'), make('i')] : []));
-    this.element = make('tr', {'data-role': member.role, 'data-rank': member.rank},
-                        [make('th', {scope: 'row'}, [this.open]), ...this.cells]);
+    this.cells = kColumns.map(({number, look}) => {
+      const parts = look === 'blame' ? [make('span'), make('i')] : [];
+      return make('td', {class: `${number ? 'number' : ''} ${look ?? ''}`.trim()}, parts);
+    });
+    this.element = make(
+        'tr', {'data-role': member.role, 'data-rank': member.rank},
+        [make('th', {scope: 'row'}, [this.open]), ...this.cells]);
     this.text = make('pre');
-    this.tail = make('div', {class: 'tail', tabindex: '0', role: 'region', 'aria-label': `Log of ${name}`}, [this.text]);
+    this.tail =
+        make('div', {class: 'tail', tabindex: '0', role: 'region', 'aria-label': `Log of ${name}`}, [this.text]);
     this.log = make('tr', {class: 'log', id, hidden: ''}, [make('td', {colspan: kColumns.length + 1}, [this.tail])]);
   }
 
@@ -224,12 +263,13 @@ class Row {
       if (look !== 'blame') return set_text(cell, text(member));
       set_text(cell.firstChild, text(member));
       set_class(cell, `number blame${worst ? ' worst' : ''}`);
-      cell.lastChild.style.width = most > 0 && member.caused_wait_s > 0 ? `${(member.caused_wait_s / most) * 100}%` : '0';
+      cell.lastChild.style.width =
+          most > 0 && member.caused_wait_s > 0 ? `${(member.caused_wait_s / most) * 100}%` : '0';
     });
   }
 
   remove() {
-    clearTimeout(this.timer);
+    clearInterval(this.timer);
     this.gone = true;
     this.element.remove();
     this.log.remove();
@@ -239,34 +279,41 @@ class Row {
     const opened = this.log.hidden;
     this.log.hidden = !opened;
     this.open.setAttribute('aria-expanded', opened);
-    clearTimeout(this.timer);
-    if (opened) this.#read_log();
+    clearInterval(this.timer);
+    if (!opened) return;
+    this.#read_log();
+    this.timer = setInterval(() => this.#read_log(), kLogRefresh_ms);
   }
 
   async #read_log() {
+    if (this.reading) return;
+    this.reading = true;
     let text;
     try {
       const answer = await fetch(`log?role=${encodeURIComponent(this.role)}&rank=${encodeURIComponent(this.rank)}`);
       const body = await answer.text();
       // Colours are the terminal's.
-      text = answer.ok ? body.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '') || '(empty)' : `No log: ${body.trim() || answer.status}`;
+      text = answer.ok ? body.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '') || '(empty)' :
+                         `No log: ${body.trim() || answer.status}`;
     } catch {
       // What is shown stays: a run that is over, or a connection that is lost, takes nothing away.
       text = this.text.shown ?? 'No log: no answer.';
     }
+    this.reading = false;
     if (this.log.hidden || this.gone) return;
     const first = this.text.shown === undefined;
     const at_end = first || this.tail.scrollTop + this.tail.clientHeight >= this.tail.scrollHeight - 8;
     set_text(this.text, text);
     if (at_end) this.tail.scrollTop = this.tail.scrollHeight;
-    if (!run.ended) this.timer = setTimeout(() => this.#read_log(), kLogRefresh_ms);
+    if (run.ended) clearInterval(this.timer);
   }
 }
 
 function group_of(role) {
   if (!groups.has(role)) {
     const head = make('th', {scope: 'rowgroup', colspan: kColumns.length + 1, text: kRoles[role]?.[0] ?? role});
-    groups.set(role, {body: make('tbody', {class: 'group', 'data-role': role}, [make('tr', {}, [head])]), rows: new Map()});
+    groups.set(
+        role, {body: make('tbody', {class: 'group', 'data-role': role}, [make('tr', {}, [head])]), rows: new Map()});
     // In the order of kRoles, whichever is heard of first.
     find('members').append(...[...Object.keys(kRoles), role].map((each) => groups.get(each)?.body).filter(Boolean));
   }
@@ -298,7 +345,8 @@ function show_members() {
       rows.delete(rank);
     }
   }
-  const has_gpu = members.some((member) => Number.isFinite(member.gpu_memory_bytes) || Number.isFinite(member.gpu_utilization));
+  const has_gpu =
+      members.some((member) => Number.isFinite(member.gpu_memory_bytes) || Number.isFinite(member.gpu_utilization));
   find('members').classList.toggle('no-gpu', !has_gpu);
   find('members-scroll').classList.toggle('long', members.length > 16);
   const agents = members.filter(({role}) => role === 'agent');
@@ -306,7 +354,9 @@ function show_members() {
   // One that is lost is shown without being asked for.
   const hidden = !find('agents').checked && agents.every(({alive}) => alive || run.ended);
   if (groups.has('agent')) groups.get('agent').body.hidden = hidden;
-  set_text(find('blamed'), blamed ? `Others waited most for ${blamed.role} ${blamed.rank} on ${blamed.host}: ${write.seconds(most).replace(' ', '\u00a0')}` : '');
+  const wait = write.seconds(most).replace(' ', '\u00a0');
+  const sentence = `Others waited most for ${blamed?.role} ${blamed?.rank} on ${blamed?.host}: ${wait}`;
+  set_text(find('blamed'), blamed ? sentence : '');
 }
 
 // The member that the others lost most time to; null where they lost none.
@@ -331,7 +381,8 @@ function show_history(again) {
   const fresh = run.history.slice(entries_seen).filter(wanted);
   entries_seen = run.history.length;
   // The newest stands first.
-  list.prepend(...fresh.reverse().slice(0, all_entries ? fresh.length : kEntriesShown).map((event) => history_entry(event, long)));
+  const shown = fresh.reverse().slice(0, all_entries ? fresh.length : kEntriesShown);
+  list.prepend(...shown.map((event) => history_entry(event, long)));
   while (!all_entries && list.children.length > kEntriesShown) list.lastElementChild.remove();
   const total = run.history.filter(wanted).length;
   list.hidden = !total;
@@ -404,7 +455,7 @@ function answer({text, look}) {
 
 async function send(name) {
   const {title, done} = kCommands[name];
-  for (let wrong = false; ; wrong = true) {
+  for (let wrong = false;; wrong = true) {
     const token = await token_of_run(wrong);
     if (!token) return {text: `${title}: not asked for, without a token.`, look: 'quiet'};
     let response, body;
@@ -453,7 +504,9 @@ function connect() {
   events?.close();
   heard_ms = performance.now();
   events = new EventSource('events');
-  events.onopen = () => { whole_next = true; };
+  events.onopen = () => {
+    whole_next = true;
+  };
   events.onmessage = ({data}) => take(JSON.parse(data));
   events.onerror = () => {
     set_connection('lost');
@@ -518,7 +571,8 @@ function start() {
   make_table_head();
   find('checkpoint').addEventListener('click', () => command('checkpoint'));
   find('stop').addEventListener('click', () => command('stop'));
-  for (const cancel of document.querySelectorAll('dialog .cancel')) cancel.addEventListener('click', () => cancel.closest('dialog').close(''));
+  for (const cancel of document.querySelectorAll('dialog .cancel'))
+    cancel.addEventListener('click', () => cancel.closest('dialog').close(''));
   const redraw = () => run.state && show_curves();
   for (const radio of document.querySelectorAll('input[name=over]')) radio.addEventListener('change', redraw);
   find('log-scale').addEventListener('change', redraw);

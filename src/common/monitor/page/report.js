@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report of a finished run, or of two side by side: their states are replayed, and what they left is shown.
 
-const runs = JSON.parse(find('runs').textContent).map(({name, states}) => {
-  const run = new Run(name);
-  states.forEach((state, index) => run.apply(state, index === 0));
-  return run;
-}).filter((run) => run.state);
+const runs = JSON.parse(find('runs').textContent)
+                 .map(({name, states}) => {
+                   const run = new Run(name);
+                   states.forEach((state, index) => run.apply(state, index === 0));
+                   return run;
+                 })
+                 .filter((run) => run.state);
 
 const both = runs.length > 1;
 const dot = (index) => make('i', {class: `s${index}`});
-const named = (run, index) => make('span', {class: 'run-name'}, both ? [dot(index), make('span', {text: run.name})] : [make('span', {text: run.name})]);
+const named = (run, index) => make(
+    'span', {class: 'run-name'},
+    both ? [dot(index), make('span', {text: run.name})] : [make('span', {text: run.name})]);
 
 function table(heads, rows, head_class = '') {
   const head_row = make('tr', {}, heads.map(({content, number}) => {
@@ -18,10 +22,12 @@ function table(heads, rows, head_class = '') {
     return cell;
   }));
   const body = rows.map((cells) => make('tr', {}, cells.map((content, index) => {
-    const cell = make(index === 0 ? 'th' : 'td', index === 0 ? {scope: 'row'} : {class: heads[index].number ? 'number' : ''});
-    cell.append(content);
-    return cell;
-  })));
+                          const cell = make(
+                              index === 0 ? 'th' : 'td',
+                              index === 0 ? {scope: 'row'} : {class: heads[index].number ? 'number' : ''});
+                          cell.append(content);
+                          return cell;
+                        })));
   return make('table', {class: head_class}, [make('thead', {}, [head_row]), make('tbody', {}, body)]);
 }
 
@@ -69,19 +75,29 @@ function summary(run, index) {
   const {state} = run;
   const {text, look} = outcome(run);
   const facts = [
-    ['duration', write.duration(run.elapsed_s)], ['steps', steps_done(run)],
-    ...Object.entries(state.values ?? {}).map(([name, value]) => [name, write.number(value), Number.isFinite(value) ? '' : 'bad']),
-    ['samples/s, mean', known(mean_of(run, 'samples_per_s'), write.number)], ['step time, mean', known(mean_of(run, 'step_s'), write.seconds)],
+    ['duration', write.duration(run.elapsed_s)],
+    ['steps', steps_done(run)],
+    ...Object.entries(state.values ?? {})
+        .map(([name, value]) => [name, write.number(value), Number.isFinite(value) ? '' : 'bad']),
+    ['samples/s, mean', known(mean_of(run, 'samples_per_s'), write.number)],
+    ['step time, mean', known(mean_of(run, 'step_s'), write.seconds)],
     ['exposed, mean', known(mean_of(run, 'exposed'), write.percent)],
-    ['workers', write.count(state.workers)], ['servers', write.count(state.shards)], ['exchange', state.exchange || write.none],
+    ['workers', write.count(state.workers)],
+    ['servers', write.count(state.shards)],
+    ['exchange', state.exchange || write.none],
     ['faults survived', survived(run), events_of(run, 'lost').length ? 'warn' : ''],
     ['checkpoints', write.count(state.checkpoint?.taken)],
   ].filter(([, fact]) => fact !== write.none);
   const list = make('dl', {class: 'numbers'});
   set_facts(list, facts);
   const head = make('div', {class: 'card-head'}, [
-    make('h2', {class: 'program'}, both ? [named(run, index)] : ['Summary']), make('span', {class: `pill ${look}`, text})]);
-  const identity = make('p', {class: 'quiet small', text: `${state.program}, job ${state.job}, started ${write.clock(state.started_s, true)}, tutti ${state.tutti}`});
+    make('h2', {class: 'program'}, both ? [named(run, index)] : ['Summary']),
+    make('span', {class: `pill ${look}`, text})
+  ]);
+  const identity = make('p', {
+    class: 'quiet small',
+    text: `${state.program}, job ${state.job}, started ${write.clock(state.started_s, true)}, tutti ${state.tutti}`
+  });
   const parts = [head, identity];
   if (state.cause) parts.push(make('p', {class: `cause ${look}`, text: state.cause}));
   return make('section', {class: 'card summary'}, [...parts, list]);
@@ -110,7 +126,8 @@ function make_charts() {
   find('curves-none').hidden = names.length > 0;
 }
 
-const kParts = [['computing', 'computing_s'], ['waiting', 'waited_s'], ['data', 'data_s'], ['checkpoints', 'checkpoint_s']];
+const kParts =
+    [['computing', 'computing_s'], ['waiting', 'waited_s'], ['data', 'data_s'], ['checkpoints', 'checkpoint_s']];
 
 // A bar for each rank, all on one scale: the rank that trained longest fills it.
 function step_time(run) {
@@ -130,7 +147,10 @@ function step_time(run) {
     };
     return [`worker ${member.rank}`, bar, ...kParts.map(each)];
   });
-  const heads = [{content: 'Process'}, {content: 'Time'}, ...kParts.map(([title], index) => ({content: with_colour(title, index), number: true}))];
+  const heads = [
+    {content: 'Process'}, {content: 'Time'},
+    ...kParts.map(([title], index) => ({content: with_colour(title, index), number: true}))
+  ];
   return scrolled(table(heads, rows, 'times'), 'Time by rank');
 }
 
@@ -138,17 +158,23 @@ const with_colour = (title, index) => make('span', {class: 'run-name'}, [dot(ind
 
 // Those whom others waited for, the worst first.
 function slowest(run) {
-  const guilty = run.state.members.filter((member) => member.caused_wait_s > 0).sort((a, b) => b.caused_wait_s - a.caused_wait_s);
+  const guilty =
+      run.state.members.filter((member) => member.caused_wait_s > 0).sort((a, b) => b.caused_wait_s - a.caused_wait_s);
   if (!guilty.length) return make('p', {class: 'quiet', text: 'Nobody was waited for.'});
   const most = guilty[0].caused_wait_s;
   const rows = guilty.slice(0, 8).map((member) => {
     const piece = make('i', {class: 's1'});
     piece.style.width = `${(member.caused_wait_s / most) * 100}%`;
-    return [`${member.role} ${member.rank}`, member.host, write.seconds(member.caused_wait_s), make('div', {class: 'parts', 'aria-hidden': 'true'}, [piece]),
-            write.seconds(member.waited_s), write.seconds(member.step_s)];
+    return [
+      `${member.role} ${member.rank}`, member.host, write.seconds(member.caused_wait_s),
+      make('div', {class: 'parts', 'aria-hidden': 'true'}, [piece]), write.seconds(member.waited_s),
+      write.seconds(member.step_s)
+    ];
   });
-  const heads = [{content: 'Process'}, {content: 'Host'}, {content: 'Others waited', number: true}, {content: ''}, {content: 'Waited', number: true},
-                 {content: 'Last step time', number: true}];
+  const heads = [
+    {content: 'Process'}, {content: 'Host'}, {content: 'Others waited', number: true}, {content: ''},
+    {content: 'Waited', number: true}, {content: 'Last step time', number: true}
+  ];
   return scrolled(table(heads, rows), 'The slowest');
 }
 
@@ -159,8 +185,10 @@ function faults(run) {
 }
 
 function configuration(run, index) {
-  const details = make('details', {}, [make('summary', {}, both ? ['Configuration: ', named(run, index)] : ['Configuration']),
-                                       make('pre', {class: 'config', text: run.config || 'not recorded', tabindex: '0', 'aria-label': 'Configuration'})]);
+  const details = make('details', {}, [
+    make('summary', {}, both ? ['Configuration: ', named(run, index)] : ['Configuration']),
+    make('pre', {class: 'config', text: run.config || 'not recorded', tabindex: '0', 'aria-label': 'Configuration'})
+  ]);
   return make('section', {class: 'card'}, [details]);
 }
 
@@ -173,8 +201,10 @@ function keys_of(config) {
   for (const line of config.split('\n')) {
     const head = /^\s*\[([^\]]+)\]\s*$/.exec(line);
     const pair = /^\s*([\w."-]+)\s*=\s*(.*)$/.exec(line);
-    if (head) section_name = `${head[1]}.`;
-    else if (pair) keys.set(section_name + pair[1], pair[2]);
+    if (head)
+      section_name = `${head[1]}.`;
+    else if (pair)
+      keys.set(section_name + pair[1], pair[2]);
   }
   return keys;
 }
@@ -188,7 +218,10 @@ function change(values) {
 
 function differences() {
   const rows = [];
-  const add = (title, values, how) => rows.push([title, ...values.map((value) => (Number.isFinite(value) ? how(value) : write.none)), how === write.count ? '' : change(values)]);
+  const add = (title, values, how) => rows.push([
+    title, ...values.map((value) => (Number.isFinite(value) ? how(value) : write.none)),
+    how === write.count ? '' : change(values)
+  ]);
   const logged = new Set(runs.flatMap((run) => Object.keys(run.state.values ?? {})));
   for (const name of logged) add(`${name}, final`, runs.map((run) => run.state.values?.[name]), write.number);
   add('samples/s, mean', runs.map((run) => mean_of(run, 'samples_per_s')), write.number);
@@ -202,7 +235,10 @@ function differences() {
     const values = keys.map((map) => map.get(key) ?? 'not set');
     if (values.some((value) => value !== values[0])) rows.push([key, ...values, '']);
   }
-  const heads = [{content: ''}, ...runs.map((run, index) => ({content: named(run, index), number: true})), {content: 'Change', number: true}];
+  const heads = [
+    {content: ''}, ...runs.map((run, index) => ({content: named(run, index), number: true})),
+    {content: 'Change', number: true}
+  ];
   const filled = table(heads, rows, 'compare');
   filled.id = 'differences';
   find('differences').replaceWith(filled);
@@ -221,9 +257,11 @@ function start() {
   find('summaries').append(...runs.map(summary));
   make_charts();
   show_curves();
-  for (const control of document.querySelectorAll('input[name=over], #log-scale')) control.addEventListener('change', show_curves);
+  for (const control of document.querySelectorAll('input[name=over], #log-scale'))
+    control.addEventListener('change', show_curves);
   if (both) differences();
-  for (const [title, part] of [['Where the time went', step_time], ['Whom others waited for', slowest], ['Faults', faults]]) {
+  for (const [title, part] of [
+           ['Where the time went', step_time], ['Whom others waited for', slowest], ['Faults', faults]]) {
     runs.forEach((run, index) => {
       const content = part(run);
       if (content) find('parts').append(section(title, content, run, index));

@@ -11,11 +11,11 @@ class Run {
     this.curves = new Map();  // name -> {step: [[step, value], ...], time: [[seconds since the run began, value], ...]}
     this.history = [];
     this.config = '';
-    this.cpu = new Map();     // key of a member -> [[now_s, cpu_s], ...] of the last seconds
+    this.cpu = new Map();  // key of a member -> [[now_s, cpu_s], ...] of the last seconds
   }
 
-  // `whole`: the first state of a stream, which takes the place of all that was known. Later ones bring only what is new in curves and
-  // history; everything else they replace.
+  // `whole`: the first state of a stream, which takes the place of all that was known. Later ones bring only what is
+  // new in curves and history; everything else they replace.
   apply(state, whole) {
     if (whole) this.begin();
     for (const [name, points] of Object.entries(state.curves ?? {})) {
@@ -57,9 +57,7 @@ class Run {
   }
 
   // [[x, value], ...], `over` being 'step' or 'time'.
-  points(name, over) {
-    return this.curves.get(name)?.[over] ?? [];
-  }
+  points(name, over) { return this.curves.get(name)?.[over] ?? []; }
 
   // What the time axis of a curve shows of the history.
   marks(over) {
@@ -97,9 +95,18 @@ const kOwnCurves = {
 const title_of = (name) => (Object.hasOwn(kOwnCurves, name) ? kOwnCurves[name].title : name);
 
 const kKinds = {
-  joined: ['joined', 'good'], lost: ['lost', 'bad'], replaced: ['replaced', 'good'], slow: ['slow', 'warn'], quiet: ['silent', 'warn'],
-  generation: ['generation', 'neutral'], checkpoint: ['checkpoint', ''], checkpoint_failed: ['no checkpoint', 'bad'],
-  skipped: ['skipped', 'warn'], stopping: ['stopping', 'neutral'], ended: ['ended', 'neutral'], notice: ['notice', ''],
+  joined: ['joined', 'good'],
+  lost: ['lost', 'bad'],
+  replaced: ['replaced', 'good'],
+  slow: ['slow', 'warn'],
+  quiet: ['silent', 'warn'],
+  generation: ['generation', 'neutral'],
+  checkpoint: ['checkpoint', ''],
+  checkpoint_failed: ['no checkpoint', 'bad'],
+  skipped: ['skipped', 'warn'],
+  stopping: ['stopping', 'neutral'],
+  ended: ['ended', 'neutral'],
+  notice: ['notice', ''],
 };
 
 const kind_title = (kind) => kKinds[kind]?.[0] ?? kind;
@@ -121,13 +128,16 @@ const write = {
     if (value === undefined) return write.none;
     if (!Number.isFinite(value)) return 'nan';
     const size = Math.abs(value);
-    if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
+    if (size !== 0 && (size < 1e-3 || size >= 1e7))
+      return value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
     if (size >= 1000) return write.count(Math.round(value));
     return round(value, 3 + (size >= 100 ? 1 : 0));
   },
 
   count(value) {
-    return Number.isFinite(value) ? String(value).replace(/\B(?=(\d{3})+$)/g, Math.abs(value) >= 10000 ? '\u202f' : '') : write.none;
+    return Number.isFinite(value) ?
+        String(value).replace(/\B(?=(\d{3})+$)/g, Math.abs(value) >= 10000 ? '\u202f' : '') :
+        write.none;
   },
 
   percent(value) {
@@ -151,7 +161,8 @@ const write = {
     if (!Number.isFinite(value)) return write.none;
     const whole = Math.max(0, Math.round(value));
     const two = (number) => String(number).padStart(2, '0');
-    const [days, hours, minutes, rest] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60, whole % 60];
+    const [days, hours, minutes, rest] =
+        [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60, whole % 60];
     if (whole < 3600) return `${minutes}:${two(rest)}`;
     return `${days ? `${days} d ` : ''}${hours}:${two(minutes)}:${two(rest)}`;
   },
@@ -177,9 +188,12 @@ const write = {
 function make(tag, properties = {}, children = []) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name === 'class') element.className = value;
-    else if (name === 'text') element.textContent = value;
-    else element.setAttribute(name, value);
+    if (name === 'class')
+      element.className = value;
+    else if (name === 'text')
+      element.textContent = value;
+    else
+      element.setAttribute(name, value);
   }
   element.append(...children);
   return element;
@@ -208,7 +222,10 @@ function set_facts(list, facts) {
       entry = make('div', {}, [make('dt', {text: name, title: name}), make('dd')]);
       list.kept.set(name, entry);
     }
-    if (entry === place) place = place.nextElementSibling; else list.insertBefore(entry, place);
+    if (entry === place)
+      place = place.nextElementSibling;
+    else
+      list.insertBefore(entry, place);
     set_text(entry.lastChild, text);
     set_class(entry.lastChild, look);
   }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """cmake/EmbedPage.cmake writes the very bytes of the pages, in literals that every compiler takes.
 
-    embed_page_test.py CMAKE
+embed_page_test.py CMAKE
 """
 
 import re

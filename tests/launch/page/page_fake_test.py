@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The live page against a server that plays a run: what it shows, at two sizes and in two themes, and can do.
 
-    page_fake_test.py [FOLDER_FOR_SCREENSHOTS]
+page_fake_test.py [FOLDER_FOR_SCREENSHOTS]
 """
 
 import sys
@@ -177,11 +177,9 @@ def reads_curves_out_by_arrow_keys_and_pointer(browser):
         browser.shoot("page-read-out")
         browser.keys(Keys.ESCAPE)
         assert browser.count(".tip:not([hidden])") == 0
-        browser.js(
-            """const plot = document.querySelectorAll('.plot')[1], box = plot.getBoundingClientRect();
+        browser.js("""const plot = document.querySelectorAll('.plot')[1], box = plot.getBoundingClientRect();
                       const [clientX, clientY] = [box.right - 15, box.top + 20];
-                      plot.dispatchEvent(new PointerEvent('pointermove', {clientX, clientY}));"""
-        )
+                      plot.dispatchEvent(new PointerEvent('pointermove', {clientX, clientY}));""")
         assert browser.js("return [...document.querySelectorAll('.tip')].map((tip) => tip.hidden)") == [True, False]
         browser.check_no_errors()
 
@@ -255,7 +253,15 @@ class UnusualRun(FakeRun):
         return super().member(role, rank, second) | gpu
 
     def events(self, second):
-        silent = {"time_s": 0, "kind": "quiet", "role": "worker", "rank": 2, "generation": 1, "step": 1, "text": "silent"}
+        silent = {
+            "time_s": 0,
+            "kind": "quiet",
+            "role": "worker",
+            "rank": 2,
+            "generation": 1,
+            "step": 1,
+            "text": "silent",
+        }
         return super().events(second) + [silent] * 3
 
     def news(self, second):

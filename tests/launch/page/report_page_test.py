@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of one run and of two, opened as a file.
 
-    report_page_test.py [FOLDER_FOR_SCREENSHOTS]
+report_page_test.py [FOLDER_FOR_SCREENSHOTS]
 """
 
 import json
@@ -73,11 +73,9 @@ def tells_one_run(browser, folder):
     times = rows(browser, ".times")
     assert times[0] == ["Process", "Time", "computing", "waiting", "data", "checkpoints"]
     assert times[1] == ["worker 0", "", "75.5 s · 81 %", "12.2 s · 13 %", "3.06 s · 3.3 %", "2.04 s · 2.2 %"]
-    widths = browser.js(
-        """return [...document.querySelectorAll('.times .parts')].map((bar) =>
+    widths = browser.js("""return [...document.querySelectorAll('.times .parts')].map((bar) =>
         [...bar.children].reduce((sum, part) => sum + part.getBoundingClientRect().width, 0)
-        / bar.getBoundingClientRect().width)"""
-    )
+        / bar.getBoundingClientRect().width)""")
     assert max(widths) > 0.99 and all(width <= 1.001 for width in widths), widths
     slowest = rows(browser, "[aria-label='The slowest']")
     assert [row[0] for row in slowest[1:]] == ["worker 3", "worker 2", "worker 1"] and slowest[1][
@@ -87,7 +85,6 @@ def tells_one_run(browser, folder):
         "lost",
         "generation",
         "replaced",
-        "ended",
     ]
     assert "checkpoint_every = 40" in browser.text(".config")
     assert not browser.element("#differences-part").is_displayed()
@@ -114,11 +111,9 @@ def lays_two_runs_over_each_other(browser, folder):
     assert differences["processes lost"] == ["1", "0", ""]
     assert differences["exchange"] == ['"ps"', '"shm"', ""] and differences["shards"] == ["2", "0", ""]
     assert "timeout_s" not in differences and "loss, final" in differences
-    browser.js(
-        """const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
+    browser.js("""const plot = document.querySelector('.plot'), box = plot.getBoundingClientRect();
                   const [clientX, clientY] = [box.left + 200, box.top + 20];
-                  plot.dispatchEvent(new PointerEvent('pointermove', {clientX, clientY}));"""
-    )
+                  plot.dispatchEvent(new PointerEvent('pointermove', {clientX, clientY}));""")
     tip = browser.texts(".plot .tip > div")[:3]
     assert tip[0].startswith("step ") and tip[1].startswith("first ") and tip[2].startswith("second "), tip
     browser.check_no_errors()
@@ -135,6 +130,17 @@ def puts_in_what_a_run_says_as_text_only(browser, folder):
         assert browser.count("img") == 0 and browser.js("return document.title").startswith("tutti report: </script>")
         browser.check_layout()
         browser.check_no_errors()
+
+
+def says_what_ended_a_run(browser, folder):
+    run = FakeRun()
+    run.end(13, 70, "rank 1 on node0: killed by signal 9 (at step 48)")
+    browser.open(write_report(folder, [("lost", run.states(13))]))
+    assert browser.texts(".pill") == ["exit code 70"]
+    assert browser.texts(".cause") == ["rank 1 on node0: killed by signal 9 (at step 48)"]
+    assert facts(browser)["faults survived"] == "0 of 1" and facts(browser)["steps"] == "48 of 400"
+    browser.check_layout()
+    browser.check_no_errors()
 
 
 def says_so_where_a_run_left_little(browser, folder):
@@ -158,6 +164,7 @@ def main(shots=None):
             tells_one_run,
             lays_two_runs_over_each_other,
             puts_in_what_a_run_says_as_text_only,
+            says_what_ended_a_run,
             says_so_where_a_run_left_little,
         ):
             print(check.__name__.replace("_", " "), flush=True)

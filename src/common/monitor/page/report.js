@@ -50,10 +50,15 @@ function mean_of(run, name) {
   return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
 }
 
-// Losses that training went on after, of all.
-function survived(run) {
+// How many losses there were, and how many of them training went on after: all where it ended well.
+function losses(run) {
   const lost = events_of(run, 'lost').length;
-  return lost ? `${Math.min(lost, events_of(run, 'replaced').length)} of ${lost}` : 'none';
+  return {lost, survived: run.state.exit_code === 0 ? lost : Math.min(lost, events_of(run, 'replaced').length)};
+}
+
+function faults_survived(run) {
+  const {lost, survived} = losses(run);
+  return ['faults survived', lost ? `${survived} of ${lost}` : 'none', survived < lost ? 'bad' : ''];
 }
 
 function outcome(run) {
@@ -85,7 +90,7 @@ function summary(run, index) {
     ['workers', write.count(state.workers)],
     ['servers', write.count(state.shards)],
     ['exchange', state.exchange || write.none],
-    ['faults survived', survived(run), events_of(run, 'lost').length ? 'warn' : ''],
+    faults_survived(run),
     ['checkpoints', write.count(state.checkpoint?.taken)],
   ].filter(([, fact]) => fact !== write.none);
   const list = make('dl', {class: 'numbers'});

@@ -105,7 +105,7 @@ const kKinds = {
   checkpoint_failed: ['no checkpoint', 'bad'],
   skipped: ['skipped', 'warn'],
   stopping: ['stopping', 'neutral'],
-  ended: ['ended', 'neutral'],
+  ended: ['ended', ''],
   notice: ['notice', ''],
 };
 

@@ -7,6 +7,7 @@ find_package(OpenSSL 3.0 REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(prometheus-cpp REQUIRED CONFIG)
 find_path(TUTTI_CEREAL_INCLUDE cereal/cereal.hpp REQUIRED)
 find_path(TUTTI_TOMLPLUSPLUS_INCLUDE toml++/toml.h REQUIRED)
 

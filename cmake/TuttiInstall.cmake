@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 set(TUTTI_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/tutti)
 set(installed_modules)
-foreach(module common ps exchange worker mpi)
+foreach(module common monitor ps exchange worker mpi)
   if(TARGET tutti_${module})
     list(APPEND installed_modules tutti_${module})
   endif()

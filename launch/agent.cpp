@@ -98,6 +98,9 @@ Result<> Agent::join() {
   auto link = AgentLink::join(loop_, std::move(options), std::move(callbacks), log_);
   if (!link) return std::move(link).error().wrap("cannot reach the coordinator at " + site_.card.coordinator().text());
   link_ = std::move(*link);
+  if (site_.config.monitor_port < 0) return {};
+  reporter_ = std::make_unique<Reporter>(
+      loop_, metrics_, clock_, [this](std::string report) { link_->report(std::move(report)); }, Reporter::Options());
   return {};
 }
 

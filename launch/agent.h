@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/control/agent_link.h"
+#include "common/control/reporter.h"
 #include "common/host_memory.h"
 #include "common/log.h"
 #include "common/net/loop.h"
@@ -97,6 +98,9 @@ class Agent {
   Supervisor supervisor_;
   std::unique_ptr<SegmentKeeper> keeper_;  // the first agent's of a host
   std::unique_ptr<AgentLink> link_;
+  const SteadyClock clock_;
+  MetricsCounter metrics_;              // an agent has no events to count
+  std::unique_ptr<Reporter> reporter_;  // where the run is watched
   std::optional<TimePoint> lease_end_;
   bool told_of_silence_ = false;
   int world_ = 0;                 // counts them

@@ -47,8 +47,9 @@ Result<std::unique_ptr<Head>> Head::start(Loop& loop, const RunPlan& plan, const
   options.machine.elasticity = elasticity_of(plan, outlives_agents);
   TUTTI_TRY(head->start_coordinator(loop, std::move(options), plan, address, clock, screen, std::move(log)));
   TUTTI_TRY(save_config(plan, head->card_.folder));
+  TUTTI_TRY(head->coordinator_->watch(plan.config, head->card_.folder));
   if (plan.config.worker_range.is_fixed()) return head;
-  const auto resize = [coordinator = head->coordinator_.get()](int workers) { coordinator->resize(workers); };
+  const auto resize = [coordinator = &head->coordinator_->coordinator()](int workers) { coordinator->resize(workers); };
   head->wishes_.emplace(loop, head->card_.folder, resize);
   return head;
 }
@@ -96,11 +97,12 @@ Result<> Head::start_coordinator(Loop& loop, Coordinator::Options options, const
   };
   callbacks.finished = [this](int exit_code) { exit_code_.set_value(exit_code); };
 
-  auto coordinator = Coordinator::start(loop, options, clock, log, callbacks);
+  auto coordinator = monitor::WatchedCoordinator::start(loop, options, clock, log, callbacks);
   if (!coordinator) return std::move(coordinator).error();
   coordinator_ = std::move(*coordinator);
-  card_.coordinator_host = coordinator_->endpoint().host;
-  card_.coordinator_port = coordinator_->endpoint().port;
+  const Endpoint endpoint = coordinator_->coordinator().endpoint();
+  card_.coordinator_host = endpoint.host;
+  card_.coordinator_port = endpoint.port;
   return {};
 }
 
@@ -111,7 +113,7 @@ Result<int> Head::finished(Deadline deadline) {
 }
 
 std::vector<int> Head::lost_agents() const {
-  return coordinator_->lost_agents();
+  return coordinator_->coordinator().lost_agents();
 }
 
 std::vector<std::string> Head::lines() const {

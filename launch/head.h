@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "common/control/coordinator.h"
+#include "common/monitor/watched_coordinator.h"
 #include "common/status_line.h"
 #include "launch/resize.h"
 #include "launch/run_card.h"
@@ -30,6 +30,8 @@ class Head {
   /// The run's exit code, once every member answered the coordinator; kTimeout when some did not.
   Result<int> finished(Deadline deadline);
   std::vector<int> lost_agents() const;
+  /// Where the run can be watched; empty: nowhere.
+  std::string page() const { return coordinator_->page(); }
   /// What the coordinator had to say to the user, in its order.
   std::vector<std::string> lines() const;
 
@@ -42,9 +44,9 @@ class Head {
   RunCard card_;
   std::promise<int> exit_code_;
   mutable std::mutex mutex_;
-  std::vector<std::string> lines_;            // guarded by mutex_
-  std::unique_ptr<Coordinator> coordinator_;  // it calls back into the above until it is gone
-  std::optional<WishReader> wishes_;          // last: it calls the coordinator
+  std::vector<std::string> lines_;                            // guarded by mutex_
+  std::unique_ptr<monitor::WatchedCoordinator> coordinator_;  // it calls back into the above until it is gone
+  std::optional<WishReader> wishes_;                          // last: it calls the coordinator
 };
 
 /// The secret that `card` speaks of.

@@ -185,9 +185,10 @@ std::vector<std::string> Run::hosts() const {
 void Run::announce() const {
   const std::vector<std::string> all = hosts();
   const std::set<std::string> hosts(all.begin(), all.end());
-  fmt::print(stderr, "tutti: exchange {}, {}, {}, {}; logs: {}\n", plan_.config.exchange,
+  const std::string page = head_->page();
+  fmt::print(stderr, "tutti: exchange {}, {}, {}, {}; logs: {}{}\n", plan_.config.exchange,
              count(plan_.config.workers, "worker"), count(plan_.config.shards, "shard"),
-             count(static_cast<int>(hosts.size()), "host"), card_.folder);
+             count(static_cast<int>(hosts.size()), "host"), card_.folder, page.empty() ? "" : "; page: " + page);
 }
 
 Result<int> Run::work() {

@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/functions.sh"
 
 packages=(
   g++ cmake ninja-build mold
-  libboost1.81-dev libcereal-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev libssl-dev
+  libboost1.81-dev libcereal-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev libssl-dev prometheus-cpp-dev
   libopenmpi-dev openmpi-bin libgloo-dev iproute2
   libgtest-dev libgmock-dev
 )

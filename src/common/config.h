@@ -64,6 +64,8 @@ struct RunConfig {
   std::string trace;                   ///< where rank 0 writes its events, one JSON object a line
   std::string tensorboard;             ///< where rank 0 writes TensorBoard event files; empty: nowhere
   double progress_s = 1;               ///< seconds between progress lines
+  int monitor_port = 0;                ///< of the live page and of /metrics; 0: any free one; -1: nothing is served
+  std::string monitor_address = "127.0.0.1";  ///< where they listen
 
   bool operator==(const RunConfig&) const = default;
   template <class Archive>
@@ -72,7 +74,7 @@ struct RunConfig {
             seed, timeout_s, replacements, restarts, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks,
             connections, transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy,
             replica_check_every, log_dir, secret_file, checkpoint_dir, checkpoint_every, checkpoint_keep, trace,
-            tensorboard, progress_s);
+            tensorboard, progress_s, monitor_port, monitor_address);
   }
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/config_keys.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -66,6 +68,12 @@ std::string check_host(std::string_view value) {
                                                                  : "expected host names, each with :slots or without";
 }
 
+std::string check_address(std::string_view value) {
+  std::array<unsigned char, 4> address;
+  const std::string text(value);
+  return ::inet_pton(AF_INET, text.c_str(), address.data()) == 1 ? "" : "expected an IPv4 address in numbers";
+}
+
 using C = RunConfig;
 constexpr auto kKeys = std::to_array<ConfigKey>({
     {"program", "the training program and its arguments", &C::program},
@@ -115,6 +123,10 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"trace", "where rank 0 writes its events, one JSON object a line; empty: nowhere", &C::trace},
     {"tensorboard", "where rank 0 writes TensorBoard event files; empty: nowhere", &C::tensorboard},
     {"progress_s", "seconds between progress lines", &C::progress_s, 0, kOneDay},
+    {"monitor_port", "of the live page and of /metrics; 0: any free one; -1: nothing is served", &C::monitor_port, -1,
+     65535},
+    {"monitor_address", "the address they are served at: the network's own for other machines", &C::monitor_address, 0,
+     0, check_address},
 });
 
 // The whole of `text` as a number, else the text.

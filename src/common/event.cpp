@@ -59,6 +59,8 @@ std::string_view name_of(EventKind kind) noexcept {
       return "run_ended";
     case EventKind::kStepSkipped:
       return "step_skipped";
+    case EventKind::kStepDone:
+      return "step_done";
   }
   return "unknown";
 }

@@ -41,9 +41,10 @@ enum class EventKind : std::uint8_t {
   kRequestEnd,   // a question to the coordinator; `bucket` is its FrameType; one that fails has no end
   kRunEnded,     // this process was told that the run is over
   kStepSkipped,  // a step was left out on all ranks
+  kStepDone,  // an optimizer step is over, with what it takes until the next; `bytes`: samples of this rank, 0: unknown
 };
 constexpr EventKind last_enumerator(EventKind) noexcept {
-  return EventKind::kStepSkipped;
+  return EventKind::kStepDone;
 }
 std::string_view name_of(EventKind kind) noexcept;
 

@@ -9,6 +9,8 @@ void MetricsCounter::record(const Event& event) noexcept {
   const std::lock_guard lock(mutex_);
   metrics_.step = std::max(metrics_.step, event.step);
   metrics_.generation = std::max(metrics_.generation, event.generation);
+  if (event.kind == EventKind::kWaitBegin) metrics_.is_waiting = true;
+  if (event.kind == EventKind::kWaitEnd || event.kind == EventKind::kIterationBegin) metrics_.is_waiting = false;
   switch (event.kind) {
     case EventKind::kIterationBegin:
       begin_iteration(event.time);
@@ -16,8 +18,21 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kIterationEnd:
       end_iteration(event.time);
       break;
+    case EventKind::kBucketStarted:
+      if (!exchange_began_) exchange_began_ = event.time;
+      break;
     case EventKind::kExchangeDone:
       ++metrics_.exchanges;
+      if (exchange_began_) metrics_.exchange_time.add(event.time - *exchange_began_);
+      exchange_began_.reset();
+      break;
+    case EventKind::kStepDone:
+      // The first one warms up, and ends no step that was seen to begin.
+      if (step_ended_) metrics_.step_time.add(event.time - *step_ended_);
+      step_ended_ = event.time;
+      ++metrics_.steps;
+      metrics_.steps_through = event.step + 1;
+      metrics_.samples += event.bytes;
       break;
     case EventKind::kBucketDone:
       ++metrics_.buckets;
@@ -46,6 +61,7 @@ void MetricsCounter::record(const Event& event) noexcept {
       break;
     case EventKind::kCheckpointTaken:
       metrics_.stalled += event.time - stall_began_;
+      write_began_ = event.time;
       if (first_iteration_) metrics_.trained = event.time - *first_iteration_;
       break;
     case EventKind::kCheckpointFailed:
@@ -53,6 +69,9 @@ void MetricsCounter::record(const Event& event) noexcept {
       break;
     case EventKind::kCheckpointEnd:
       ++metrics_.checkpoints;
+      metrics_.checkpoint_step = event.step;
+      if (write_began_) metrics_.checkpoint_time.add(event.time - *write_began_);
+      write_began_.reset();
       break;
     case EventKind::kMemberLost:
       ++metrics_.members_lost;
@@ -71,7 +90,6 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kBucketReady:
     case EventKind::kMemberLeft:
     case EventKind::kGenerationChanged:
-    case EventKind::kBucketStarted:
     case EventKind::kRequestBegin:
     case EventKind::kRequestEnd:
     case EventKind::kRunEnded:
@@ -81,6 +99,7 @@ void MetricsCounter::record(const Event& event) noexcept {
 
 void MetricsCounter::begin_iteration(TimePoint now) noexcept {
   wait_began_.reset();
+  exchange_began_.reset();  // one that was cut off counts for none
   if (!first_iteration_)
     first_iteration_ = now;
   else

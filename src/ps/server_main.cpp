@@ -15,6 +15,7 @@
 
 #include "common/control/absence.h"
 #include "common/control/member.h"
+#include "common/control/reporter.h"
 #include "common/net/loop.h"
 #include "common/pulse.h"
 #include "ps/server.h"
@@ -113,19 +114,29 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
                               timeout, absence_of(bootstrap.config)},
                              log);
   if (!member) return member.error();
+  MetricsCounter metrics;
+  EventTee tee;
+  tee.add(events);
+  tee.add(metrics);
+  std::unique_ptr<Reporter> reporter;
+  if (bootstrap.config.monitor_port >= 0) {
+    reporter = std::make_unique<Reporter>(
+        loop, metrics, clock, [&member](std::string report) { (*member)->report(std::move(report)); },
+        Reporter::Options());
+  }
   const auto pulse = page != nullptr ? start_pulse(loop, *page, timeout, log) : nullptr;
-  (*member)->record_to(events);
+  (*member)->record_to(tee);
   // What a shard asks for belongs to no generation.
   (*member)->on_superseded([&member] {
     (*member)->regroup();
     return Result<>();
   });
   (*member)->on_abort([&](const Failure& cause) {
-    events.record({clock.now(), EventKind::kRunEnded, bootstrap.rank, bootstrap.generation, 0, 0, 0, 0});
+    tee.record({clock.now(), EventKind::kRunEnded, bootstrap.rank, bootstrap.generation, 0, 0, 0, 0});
     run_end.set(cause);
   });
 
-  auto server = listen(loop, bootstrap, **member, clock, events, log);
+  auto server = listen(loop, bootstrap, **member, clock, tee, log);
   if (!server) {
     (*member)->report_failure(server.error());
     return server.error();

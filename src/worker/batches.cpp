@@ -74,7 +74,7 @@ struct BatchCursor::State {
     order_epoch();  // a newcomer may begin here
     const worker::DataPosition& at = parallel.position();
     parallel.begin_boundary();
-    parallel.session().progress().advance(at.epoch, epochs, at.step + 1, all_steps(), order.samples_per_step());
+    parallel.session().advance({at.epoch, epochs, at.step + 1, all_steps()}, order.samples_per_step());
     parallel.show_step(order.samples_per_step());
     parallel.end_step(/*can_rewind=*/true);
     if (at.step_in_epoch == steps()) parallel.end_epoch();

@@ -68,9 +68,11 @@ void Checkpoints::expect_resumed() const {
 }
 
 void Checkpoints::after_step(DataParallelImpl& iterating) {
-  if (!is_automatic()) return;
+  const bool is_asked_for = session_.take_wish_to_save() && !session_.config().checkpoint_dir.empty();
+  if (!is_automatic() && !is_asked_for) return;
   const auto step = static_cast<std::uint64_t>(iterating.position().step);
-  if (step % session_.config().checkpoint_every != 0) return prepare_memory();
+  const bool is_due = is_automatic() && step % session_.config().checkpoint_every == 0;
+  if (!is_due && !is_asked_for) return prepare_memory();
   if (!iterating.may_save() || !is_rank_0()) return;
   const auto record = [&](EventKind kind) {
     session_.events().record({session_.clock().now(), kind, session_.identity().rank, 0, step, 0, 0, 0});
@@ -179,7 +181,7 @@ Result<> Checkpoints::await_writer() {
 }
 
 Result<> Checkpoints::finish() {
-  if (!is_automatic()) return {};
+  if (session_.config().checkpoint_dir.empty()) return {};
   TUTTI_TRY(await_writer());
   if (!writer_) return {};
   if (auto failed = writer_->take_failure(); !failed)

@@ -39,7 +39,8 @@ class Checkpoints {
   void skip_resume() noexcept { asked_ = true; }
   /// Throws UsageError where a loop begins that should have called resume().
   void expect_resumed() const;
-  /// After an iteration, collective: saves, if all ranks have the same parameters, when checkpoint_every says so. The
+  /// After an iteration, collective: saves, if all ranks have the same parameters, when checkpoint_every says so or the
+  /// user wants it. The
   /// training thread stops while the state is copied, and for at most half a second for the checkpoint before; then
   /// this one is left out.
   void after_step(DataParallelImpl& iterating);

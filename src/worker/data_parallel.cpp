@@ -219,7 +219,7 @@ void DataParallelImpl::make_reducer() {
   options.born_in_place = config.born_in_place;
   if (session_.regrouper() != nullptr) options.regroup = [this] { return session_.regrouper()->run(); };
   options.nan_policy = nan_policy_of(nan_policy());
-  options.asked_to_stop = [this] { return session_.asked_to_stop(); };
+  options.wishes = [this] { return session_.wishes(); };
   options.decided = [this](const Outcome& outcome) { session_.decided(outcome); };
   // Ends with the run's cause, which the guilty rank tells: it does not come here.
   options.await_cause = [this] { return session_.member()->barrier(session_.deadline()); };
@@ -300,6 +300,7 @@ std::vector<double> DataParallelImpl::learning_rates() const {
 }
 
 void DataParallelImpl::show_step(std::size_t samples) {
+  session_.step_done(samples);
   if (Scalars* scalars = session_.scalars())
     scalars->end_step(position_.step + 1, samples, [this] { return learning_rates(); });
 }

@@ -78,7 +78,8 @@ std::vector<std::span<const std::byte>> DataParallelImpl::give_state() {
   snapshot.metadata["collective/step"] = std::to_string(start_count_.step);
   snapshot.metadata["reducer/order"] = fmt::format("{}", fmt::join(progress.order, " "));
   for_each_number(progress, [&](const char* name, auto& value) { snapshot.metadata[name] = std::to_string(value); });
-  snapshot.metadata["stop"] = session_.stop_agreed() ? "1" : "0";
+  snapshot.metadata["stop"] = session_.agreed().stop ? "1" : "0";
+  snapshot.metadata["save"] = session_.agreed().save ? "1" : "0";
   given_->header = make_tensor_header(snapshot.entries, snapshot.metadata).value();
   std::vector<std::span<const std::byte>> parts = {std::as_bytes(std::span(given_->header.bytes))};
   for (const std::size_t entry : given_->header.order) parts.push_back(snapshot.entries[entry].bytes);
@@ -113,7 +114,7 @@ Result<> DataParallelImpl::take_state(StateReceiver::State state, const Successi
   for (std::uint32_t parameter = 0; order >> parameter;) progress.order.push_back(parameter);
   TUTTI_TRY(reducer_->open_as(progress, succession, session_.deadline()));
   began_at_boundary_ = number("boundary") != 0;
-  session_.decided({.stop = number("stop") != 0});
+  session_.decided({.wishes = {.stop = number("stop") != 0, .save = number("save") != 0}});
   const GatherKey next{GatherKey::Kind::kCollective, number("collective/scope"),
                        static_cast<std::uint32_t>(number("collective/index"))};
   session_.member()->count_from({next, number("collective/step")});

@@ -2,10 +2,12 @@
 #include "worker/embedded.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <ranges>
 #include <span>
 
 #include "common/bounded_archive.h"
+#include "common/monitor/watched_coordinator.h"
 #include "common/mpi/mpi_world.h"
 #include "common/net/interfaces.h"
 
@@ -54,6 +56,17 @@ std::string recordings_of(const JobId& job, const RunConfig& config) {
   return recordings_folder(config, "mpi-" + hex(std::span(job).first(4)));
 }
 
+Result<> watch(monitor::WatchedCoordinator& coordinator, const RunConfig& config, const std::string& folder,
+               const Logger& log) {
+  if (config.monitor_port < 0) return {};
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) return fail(Errc::kIo, "cannot make the run's folder " + folder + ": " + error.message());
+  TUTTI_TRY(coordinator.watch(config, folder));
+  log.info("page: {}", coordinator.page());
+  return {};
+}
+
 Result<Introduction> host_coordinator(Rendezvous& meeting, bool one_host, const Clock& clock, const Logger& log) {
   const auto address = own_address(meeting.config.interface, one_host);
   TUTTI_TRY(address);
@@ -73,17 +86,20 @@ Result<Introduction> host_coordinator(Rendezvous& meeting, bool one_host, const 
   options.listen.address = *address;
   options.listen.port = ports->first;
   options.listen.last_port = ports->last;
+  const std::string recordings = recordings_of(introduction.job, meeting.config);
   Coordinator::Callbacks callbacks;
-  callbacks.print = [log, recordings = recordings_of(introduction.job, meeting.config)](const std::string& line) {
+  callbacks.print = [log, recordings](const std::string& line) {
     log.error("{}", line);
     log.error("recordings: {0}; tutti explain {0}", recordings);
   };
   callbacks.finished = [](int) {};
-  auto coordinator = Coordinator::start(*meeting.loop, options, clock, log, callbacks);
+  auto coordinator = monitor::WatchedCoordinator::start(*meeting.loop, options, clock, log, callbacks);
   TUTTI_TRY(coordinator);
   meeting.coordinator = std::move(*coordinator);
-  introduction.host = meeting.coordinator->endpoint().host;
-  introduction.port = meeting.coordinator->endpoint().port;
+  TUTTI_TRY(watch(*meeting.coordinator, meeting.config, std::filesystem::path(recordings).parent_path(), log));
+  const Endpoint endpoint = meeting.coordinator->coordinator().endpoint();
+  introduction.host = endpoint.host;
+  introduction.port = endpoint.port;
   return introduction;
 }
 

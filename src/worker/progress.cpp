@@ -86,8 +86,8 @@ void Progress::log(std::string_view name, double value) {
     values_.emplace_back(name, value);
 }
 
-void Progress::advance(std::int64_t epoch, std::int64_t epochs, std::int64_t step, std::int64_t steps,
-                       std::size_t samples) {
+void Progress::advance(const RunPosition& position, std::size_t samples) {
+  const auto& [epoch, epochs, step, steps] = position;
   if (!show_.status) return;
   ++steps_;
   samples_ += samples;
@@ -126,10 +126,30 @@ void Progress::clear() {
   if (show_.status) show_.status("");
 }
 
-void Progress::finish() {
+void Progress::finish(const std::string& slowest) {
   if (!std::exchange(shown_, false)) return;
   clear();
   for (const std::string& line : summary()) show_.line(line);
+  if (!slowest.empty()) show_.line("  slowest: " + slowest);
+}
+
+std::string describe_slowest(const std::vector<std::string>& ranks) {
+  constexpr double kApart = 0.03;  // less is noise
+  std::vector<double> waited;
+  for (const std::string& rank : ranks) waited.push_back(std::strtod(rank.c_str(), nullptr));
+  if (waited.size() < 2) return "";
+  const auto slowest = std::ranges::min_element(waited);
+  const auto number = static_cast<std::size_t>(slowest - waited.begin());
+  const double least = *slowest;
+  waited.erase(slowest);
+  const auto [low, high] = std::ranges::minmax(waited);
+  if (low - least < kApart) return "";
+  const std::string host = ranks[number].substr(ranks[number].find(' ') + 1);
+  const std::string others = fmt::format("{:.0f}", 100 * low) == fmt::format("{:.0f}", 100 * high)
+                                 ? fmt::format("{:.0f}", 100 * low)
+                                 : fmt::format("{:.0f} to {:.0f}", 100 * low, 100 * high);
+  return fmt::format("rank {} on {}: it waited {:.0f} % of the time, the other{} {} %", number, host, 100 * least,
+                     waited.size() == 1 ? "" : "s", others);
 }
 
 std::vector<std::string> Progress::summary() const {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/control/report.h"
 #include "common/metrics.h"
 
 namespace tutti::worker {
@@ -30,11 +31,11 @@ class Progress {
 
   void log(std::string_view name, double value);
   /// One optimizer step is done: `samples` were seen by all ranks together.
-  void advance(std::int64_t epoch, std::int64_t epochs, std::int64_t step, std::int64_t steps, std::size_t samples);
+  void advance(const RunPosition& position, std::size_t samples);
   /// Other words follow.
   void clear();
-  /// The training is over: says what it was, unless it was too short for a status. Once.
-  void finish();
+  /// The training is over: says what it was, unless it was too short for a status. Once. `slowest`: a line of it.
+  void finish(const std::string& slowest = {});
 
  private:
   struct Moment {
@@ -56,5 +57,9 @@ class Progress {
   std::size_t samples_ = 0;
   bool shown_ = false;
 };
+
+/// "rank 3 on nodeB: waited 2 % of the time, the others 22 to 25 %", of what each rank says ("0.02 nodeB"): the part of
+/// its time in which it waited, and its host. Empty where the ranks are about as fast.
+std::string describe_slowest(const std::vector<std::string>& ranks);
 
 }  // namespace tutti::worker

@@ -341,8 +341,8 @@ Result<> Reducer::finish(Deadline deadline) {
   record(EventKind::kBackwardLastHook);
   collect_the_rest();
   buffers_.gather();
-  cast({.stop = options_.asked_to_stop && options_.asked_to_stop(), .done = done_, .not_finite = first_not_finite()},
-       options_.rank, votes());
+  const Wishes wishes = options_.wishes ? options_.wishes() : Wishes();
+  cast({.wishes = wishes, .done = done_, .not_finite = first_not_finite()}, options_.rank, votes());
   TUTTI_TRY(exchange_all(deadline));
   TUTTI_TRY(decide());
   record(EventKind::kExchangeDone, 0, buckets_->bytes());

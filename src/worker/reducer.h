@@ -53,7 +53,7 @@ struct ReducerOptions {
   /// Answers a kSuperseded of the exchange: when it succeeds, what was started goes on. Null: that is the end.
   std::function<Result<>()> regroup;
   NanPolicy nan_policy = NanPolicy::kSkip;
-  std::function<bool()> asked_to_stop;          ///< this rank; null: never
+  std::function<Wishes()> wishes;               ///< that this rank was asked for; null: never
   std::function<void(const Outcome&)> decided;  ///< told at the end of each exchange; null: nobody
   std::function<Result<>()> await_cause;        ///< before this rank tells of another's fault; null: it does not wait
 };

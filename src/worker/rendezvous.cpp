@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "common/control/absence.h"
+#include "common/monitor/watched_coordinator.h"
 #include "common/net/interfaces.h"
 #include "common/secret.h"
 #include "worker/agent_watch.h"

@@ -13,7 +13,6 @@
 #include "common/bootstrap.h"
 #include "common/clock.h"
 #include "common/config.h"
-#include "common/control/coordinator.h"
 #include "common/control/member.h"
 #include "common/host_memory.h"
 #include "common/log.h"
@@ -22,6 +21,9 @@
 
 namespace tutti {
 class MpiWorld;
+}
+namespace tutti::monitor {
+class WatchedCoordinator;
 }
 
 namespace tutti::worker {
@@ -51,12 +53,12 @@ struct Rendezvous {
   std::string recordings;  ///< the folder for this process' recording; empty: none is made
   JobId job{};
   Secret secret;
-  std::unique_ptr<MpiWorld> mpi;             ///< embedded only
-  std::unique_ptr<Loop> loop;                ///< null when alone
-  std::optional<StatusPage> status;          ///< managed only
-  std::unique_ptr<Coordinator> coordinator;  ///< rank 0 of an embedded run
-  std::unique_ptr<SegmentKeeper> keeper;     ///< the first rank of a host in an embedded run
-  std::unique_ptr<Member> member;            ///< null when alone
+  std::unique_ptr<MpiWorld> mpi;                             ///< embedded only
+  std::unique_ptr<Loop> loop;                                ///< null when alone
+  std::optional<StatusPage> status;                          ///< managed only
+  std::unique_ptr<monitor::WatchedCoordinator> coordinator;  ///< rank 0 of an embedded run
+  std::unique_ptr<SegmentKeeper> keeper;                     ///< the first rank of a host in an embedded run
+  std::unique_ptr<Member> member;                            ///< null when alone
 };
 
 /// The folder for the recordings of a run that no agent makes one for; `name`: "mpi-8c1f03a1".

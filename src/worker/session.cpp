@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -14,8 +15,10 @@
 #include <exception>
 
 #include "tutti/error.h"
-#include "worker/scalars.h"
 #include "worker/session_impl.h"
+#ifdef TUTTI_WITH_CUDA
+#include <cuda_runtime_api.h>
+#endif
 #ifdef TUTTI_WITH_MPI
 #include "common/mpi/mpi_world.h"
 #include "tutti/mpi.h"
@@ -83,6 +86,14 @@ constexpr worker::TorchSettings kTorch = {
           at::globalContext().setBenchmarkCuDNN(false);
           ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when cuBLAS is first used
         },
+    .gpu_bus_id = [](int index) -> std::string {
+#ifdef TUTTI_WITH_CUDA
+      std::array<char, 32> id{};
+      if (::cudaDeviceGetPCIBusId(id.data(), id.size(), index) == cudaSuccess) return id.data();
+#endif
+      (void)index;
+      return "";
+    },
 };
 
 std::unique_ptr<worker::SessionImpl> begin(std::unique_ptr<MpiWorld> mpi) {
@@ -190,8 +201,7 @@ void Session::barrier() {
 }
 
 void Session::log(std::string_view name, double value) {
-  impl_->progress().log(name, value);
-  if (worker::Scalars* scalars = impl_->scalars()) scalars->log(name, value);
+  impl_->log(name, value);
 }
 
 void Session::state(std::string name, std::function<void(std::ostream&)> save,

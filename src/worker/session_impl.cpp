@@ -58,12 +58,13 @@ SessionImpl::SessionImpl(const Environment& environment, std::unique_ptr<MpiWorl
               [this](const Failure& failure) { raise(failure); }}),
       progress_(clock_, from_seconds(config().progress_s), metrics_,
                 identity().rank == 0 ? progress_output(identity().way, environment, log_) : Progress::Show()) {
-  if (identity().rank == 0) events_.add(metrics_);
+  events_.add(metrics_);
   start_pulse();
   open_event_files();
   set_up_torch(environment);
   choose_exchange();
   watch_generations();
+  start_reports();
   checkpoints_ = std::make_unique<Checkpoints>(*this);
   if (member() != nullptr) member()->on_abort([this](const Failure& cause) { abort(cause); });
 }
@@ -80,6 +81,16 @@ void SessionImpl::start_pulse() {
   if (!meeting_.status) return;
   pulse_ = tutti::start_pulse(*loop(), *meeting_.status, from_seconds(config().timeout_s), log_);
   if (pulse_) events_.add(*pulse_);
+}
+
+void SessionImpl::start_reports() {
+  if (member() == nullptr) return;
+  member()->on_wish([this](Wish wish) { (wish == Wish::kStop ? wants_stop_ : wants_save_) = true; });
+  if (config().monitor_port < 0) return;
+  Reporter::Options options;
+  if (on_gpu()) options.gpu = torch_.gpu_bus_id(identity().local_rank);
+  reporter_ = std::make_unique<Reporter>(
+      *loop(), metrics_, clock_, [this](std::string report) { member()->report(std::move(report)); }, options);
 }
 
 void SessionImpl::open_event_files() {
@@ -223,6 +234,7 @@ void SessionImpl::await_lease() {
 void SessionImpl::begin_iteration(std::uint64_t step, int rank) {
   await_lease();
   step_ = step;
+  has_begun_ = true;
   if (meeting_.status) meeting_.status->set_step(step);
   if (member() != nullptr) member()->progress(step);
   record(EventKind::kIterationBegin);
@@ -233,6 +245,22 @@ void SessionImpl::end_iteration() {
   record(EventKind::kIterationEnd);
 }
 
+void SessionImpl::step_done(std::size_t samples) noexcept {
+  const std::size_t own = samples / static_cast<std::size_t>(identity().world_size);
+  events_.record({clock_.now(), EventKind::kStepDone, identity().rank, 0, step_, 0, 0, own});
+}
+
+void SessionImpl::advance(const RunPosition& position, std::size_t samples) {
+  if (reporter_) reporter_->set_position(position);
+  progress_.advance(position, samples);
+}
+
+void SessionImpl::log(std::string_view name, double value) {
+  progress_.log(name, value);
+  if (scalars_) scalars_->log(name, value);
+  if (reporter_) reporter_->log(name, has_begun_ ? static_cast<std::int64_t>(step_) + 1 : 0, value);
+}
+
 void SessionImpl::record(EventKind kind) noexcept {
   events_.record({clock_.now(), kind, identity().rank, 0, step_, 0, 0, 0});
 }
@@ -241,6 +269,22 @@ void SessionImpl::listen_for_stop() {
   if (stop_signals_) return;
   stop_signals_.emplace(meeting_.status ? &*meeting_.status : nullptr);
   if (meeting_.status) meeting_.status->set_listening();
+}
+
+Wishes SessionImpl::wishes() const noexcept {
+  return {.stop = stop_signals_ && (stop_signals_->asked() || wants_stop_), .save = wants_save_};
+}
+
+// A wish that is agreed on is not told again in the next step.
+void SessionImpl::decided(const Outcome& outcome) noexcept {
+  agreed_.stop = agreed_.stop || outcome.wishes.stop;
+  if (!outcome.wishes.save) return;
+  agreed_.save = true;
+  wants_save_ = false;
+}
+
+bool SessionImpl::take_wish_to_save() noexcept {
+  return exchanges() ? std::exchange(agreed_.save, false) : wants_save_.exchange(false);
 }
 
 bool SessionImpl::ends_stopped() const noexcept {
@@ -273,11 +317,24 @@ void SessionImpl::end_process(Errc code, std::string_view what) noexcept {
   ::_exit(exit_code(code));
 }
 
+// Steps are in lockstep: the rank for which the others wait is the one that waits least. Who took a lost one's place
+// has been there for a shorter time: what counts is the part of it.
+std::string SessionImpl::slowest_rank() {
+  if (member() == nullptr || !exchanges() || identity().world_size == 1) return "";
+  const Metrics metrics = metrics_.snapshot();
+  const double trained = std::max(to_seconds(metrics.trained), 1e-9);
+  const auto all =
+      member()->all_gather(fmt::format("{} {}", to_seconds(metrics.waited) / trained, identity().host), deadline());
+  if (!all) end_process(all.error().code, all.error().text());
+  return describe_slowest(*all);
+}
+
 void SessionImpl::leave() noexcept {
   if (std::uncaught_exceptions() > exceptions_at_start_) return;
   // A destructor cannot throw: the run's end is told the way an uncaught error is.
   if (auto saved = checkpoints_->finish(); !saved) end_process(saved.error().code, saved.error().text());
-  progress_.finish();  // now: a process that has left may be ended
+  progress_.finish(slowest_rank());  // now: a process that has left may be ended
+  reporter_.reset();
   if (member() == nullptr) return;
   if (auto left = member()->leave(deadline()); !left) {
     end_process(left.error().code, left.error().text());

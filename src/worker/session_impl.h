@@ -3,6 +3,7 @@
 // a user sees. Thread safety: the training thread, but abort(), which the loop calls.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <iosfwd>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/control/reporter.h"
 #include "common/event.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -51,6 +53,7 @@ struct TorchSettings {
   void (*set_threads)(int);
   void (*set_seed)(std::uint64_t);
   void (*set_deterministic)();
+  std::string (*gpu_bus_id)(int index);  ///< of the GPU; empty: none
 };
 
 class Checkpoints;
@@ -107,6 +110,12 @@ class SessionImpl {
   void begin_iteration(std::uint64_t step, int rank);
   void end_iteration();
   std::uint64_t step() const noexcept { return step_; }
+  /// An optimizer step is done: `samples` were seen by all ranks together; 0: unknown.
+  void step_done(std::size_t samples) noexcept;
+  /// The same, for those that show how far the run is.
+  void advance(const RunPosition& position, std::size_t samples);
+  /// The program's own number.
+  void log(std::string_view name, double value);
   Progress& progress() noexcept { return progress_; }
   /// Null but on rank 0 where `tensorboard` is configured.
   Scalars* scalars() noexcept { return scalars_.get(); }
@@ -116,11 +125,15 @@ class SessionImpl {
   // --- being asked to stop
   /// Signals and the agent's wish are heard from here on. Idempotent.
   void listen_for_stop();
-  bool asked_to_stop() const noexcept { return stop_signals_ && stop_signals_->asked(); }
+  /// What this rank was asked for, by a signal, its agent or the coordinator.
+  Wishes wishes() const noexcept;
   /// All ranks have read this at the end of the same exchange.
-  void decided(const Outcome& outcome) noexcept { stop_agreed_ = stop_agreed_ || outcome.stop; }
-  /// Whether the iteration that has ended is the last one, on every rank.
-  bool stop_agreed() const noexcept { return exchanges() ? stop_agreed_ : asked_to_stop(); }
+  void decided(const Outcome& outcome) noexcept;
+  /// What all ranks do after the iteration that has ended.
+  Wishes agreed() const noexcept { return exchanges() ? agreed_ : wishes(); }
+  bool stop_agreed() const noexcept { return agreed().stop; }
+  /// Whether all ranks save now; that is then done.
+  bool take_wish_to_save() noexcept;
   void set_stopping() noexcept { stopping_ = true; }
   bool stopping() const noexcept { return stopping_; }
   /// After the run was left: the process is to end with the code that asks for another run.
@@ -143,6 +156,8 @@ class SessionImpl {
 
  private:
   void start_pulse();
+  void start_reports();
+  std::string slowest_rank();
   void await_lease();
   void open_event_files();
   void open_scalars();
@@ -163,12 +178,13 @@ class SessionImpl {
   std::unique_ptr<TraceFile> trace_;    // where one was asked for
   std::unique_ptr<Recorder> recorder_;  // null: none is wanted, or there is no room
   std::unique_ptr<Pulse> pulse_;        // managed runs'
-  MetricsCounter metrics_;              // counts rank 0's
-  std::unique_ptr<Scalars> scalars_;    // where they were asked for, on rank 0
-  EventTee events_;                     // these six outlive the loop, which records too
+  MetricsCounter metrics_;
+  std::unique_ptr<Scalars> scalars_;  // where they were asked for, on rank 0
+  EventTee events_;                   // these six outlive the loop, which records too
   Rendezvous meeting_;
   std::string exchange_name_;
   const int exceptions_at_start_;
+  std::unique_ptr<Reporter> reporter_;  // where the run is watched
   std::unique_ptr<ps::Client> shards_;
   BackwardScope scope_;
   std::unique_ptr<Regrouper> regrouper_;
@@ -179,7 +195,9 @@ class SessionImpl {
   std::uint64_t step_ = 0;
   std::uint64_t exchange_count_ = 0;
   std::optional<StopSignals> stop_signals_;
-  bool stop_agreed_ = false, stopping_ = false;
+  std::atomic<bool> wants_stop_ = false, wants_save_ = false;  // set by the loop
+  Wishes agreed_;
+  bool has_begun_ = false, stopping_ = false;
 
   std::mutex mutex_;
   std::vector<Exchange*> attended_;  // guarded by mutex_

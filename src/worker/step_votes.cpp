@@ -10,23 +10,25 @@ namespace {
 
 // A rank's own number: this, or 1 + the parameter, or zero.
 constexpr double kDone = -1;
+constexpr std::size_t kStop = 0, kSave = 1, kFirstRank = 2;
 
 }  // namespace
 
 void cast(const Ballot& ballot, int rank, std::span<double> place) noexcept {
   std::ranges::fill(place, 0);
-  place[0] = ballot.stop ? 1 : 0;
-  double& own = place[1 + static_cast<std::size_t>(rank)];
+  place[kStop] = ballot.wishes.stop ? 1 : 0;
+  place[kSave] = ballot.wishes.save ? 1 : 0;
+  double& own = place[kFirstRank + static_cast<std::size_t>(rank)];
   if (ballot.done) own = kDone;
   if (ballot.not_finite) own = 1.0 + *ballot.not_finite;
 }
 
 Outcome count(std::span<const double> sums) {
-  TUTTI_ASSERT(!sums.empty(), "a ballot has a number for all ranks");
+  TUTTI_ASSERT(sums.size() >= kFirstRank, "a ballot has the numbers for all ranks");
   Outcome outcome;
-  outcome.stop = sums[0] > 0;
-  for (std::size_t rank = 0; rank + 1 < sums.size(); ++rank) {
-    const double own = sums[1 + rank];
+  outcome.wishes = {.stop = sums[kStop] > 0, .save = sums[kSave] > 0};
+  for (std::size_t rank = 0; kFirstRank + rank < sums.size(); ++rank) {
+    const double own = sums[kFirstRank + rank];
     if (own == kDone) outcome.done.push_back(static_cast<int>(rank));
     if (own > 0) outcome.not_finite.push_back({static_cast<int>(rank), static_cast<std::uint32_t>(own) - 1});
   }

@@ -17,9 +17,15 @@
 
 namespace tutti::worker {
 
+/// What a rank was asked to do.
+struct Wishes {
+  bool stop = false;
+  bool save = false;
+};
+
 /// What one rank says.
 struct Ballot {
-  bool stop = false;                             ///< it was asked to stop
+  Wishes wishes = {};
   bool done = false;                             ///< it has no more data and contributes nothing
   std::optional<std::uint32_t> not_finite = {};  ///< the first parameter whose gradient holds a NaN or an infinity
 };
@@ -31,7 +37,7 @@ struct Outcome {
     std::uint32_t parameter = 0;
     bool operator==(const NotFinite&) const = default;
   };
-  bool stop = false;
+  Wishes wishes = {};                      ///< of any of them
   std::vector<int> done = {};              ///< ranks, ascending
   std::vector<NotFinite> not_finite = {};  ///< by rank
 };
@@ -42,9 +48,9 @@ void add_not_finite(Outcome& outcome, int rank, std::uint32_t parameter);
 
 constexpr DType kVoteDType = DType::kFloat64;
 
-/// Numbers of a ballot: one for all ranks together, one for each.
+/// Numbers of a ballot: two for all ranks together, one for each.
 constexpr std::size_t votes_in(int world_size) noexcept {
-  return 1 + static_cast<std::size_t>(world_size);
+  return 2 + static_cast<std::size_t>(world_size);
 }
 /// REQUIRES: `place` has votes_in(world_size) numbers.
 void cast(const Ballot& ballot, int rank, std::span<double> place) noexcept;

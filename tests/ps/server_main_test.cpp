@@ -28,8 +28,9 @@ class ServerProcess : public testing::Test {
     options.machine.servers = 1;
     options.machine.agents = 1;
     options.secret = bootstrap_.secret;
-    auto coordinator = Coordinator::start(loop_, options, clock_, Logger::none(),
-                                          {[](const std::string&) {}, [](const std::string&) {}, [](int) {}});
+    auto coordinator =
+        Coordinator::start(loop_, options, clock_, Logger::none(),
+                           {.print = [](const std::string&) {}, .notice = nullptr, .finished = [](int) {}});
     if (!coordinator) raise(coordinator.error());
     coordinator_ = std::move(*coordinator);
     ASSERT_EQ(::pipe(agent_), 0);

@@ -116,8 +116,11 @@ void CoordinatorProcess::carry_out(const CoordinatorFsm::Actions& actions) {
         if (member != members_.end()) send(*member->second, action.type, action.control);
         break;
       case CoordinatorAction::Kind::kNotice:
-        world().noticed(action.line);
-        [[fallthrough]];
+        world().noticed(action.happening.text);
+        world().tell("{}", action.happening.text);
+        break;
+      case CoordinatorAction::Kind::kHappened:
+        break;
       case CoordinatorAction::Kind::kLine:
         world().tell("{}", action.line);
         break;

@@ -118,10 +118,10 @@ TEST_F(AutogradTest, OneRankThatIsAskedToStopIsHeardByAll) {
   Ballot ballot;
   FakeExchange exchange(VotingPeer{&ballot});
   std::vector<bool> stops;
-  decided_ = [&](const Outcome& outcome) { stops.push_back(outcome.stop); };
+  decided_ = [&](const Outcome& outcome) { stops.push_back(outcome.wishes.stop); };
   reducer_ = make(*net_, exchange);
   loss().backward();
-  ballot.stop = true;
+  ballot.wishes.stop = true;
   loss().backward();
   EXPECT_THAT(stops, ElementsAre(false, true));
 }

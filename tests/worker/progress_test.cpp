@@ -43,7 +43,7 @@ class ProgressTest : public ::testing::Test {
     record(EventKind::kWaitEnd);
     if (waited > 0s) record(EventKind::kExchangeDone);
     record(EventKind::kIterationEnd);
-    progress.advance(0, 1, number, steps, 64);
+    progress.advance({0, 1, number, steps}, 64);
   }
   std::vector<std::string> said() { return std::exchange(said_, {}); }
 

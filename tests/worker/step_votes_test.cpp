@@ -21,14 +21,15 @@ Outcome count_all(const std::vector<Ballot>& ballots) {
 
 TEST(StepVotes, OfNobodySayNothing) {
   const Outcome outcome = count_all({{}, {}, {}});
-  EXPECT_FALSE(outcome.stop);
+  EXPECT_FALSE(outcome.wishes.stop);
   EXPECT_THAT(outcome.done, IsEmpty());
   EXPECT_THAT(outcome.not_finite, IsEmpty());
 }
 
 TEST(StepVotes, OneRankStopsAll) {
-  EXPECT_TRUE(count_all({{}, {.stop = true}, {}}).stop);
-  EXPECT_TRUE(count_all({{.stop = true}, {.stop = true}, {.stop = true}}).stop);
+  EXPECT_TRUE(count_all({{}, {.wishes = {.stop = true}}, {}}).wishes.stop);
+  EXPECT_TRUE(
+      count_all({{.wishes = {.stop = true}}, {.wishes = {.stop = true}}, {.wishes = {.stop = true}}}).wishes.stop);
 }
 
 TEST(StepVotes, NameEachRankAndItsParameter) {
@@ -39,8 +40,9 @@ TEST(StepVotes, NameEachRankAndItsParameter) {
 }
 
 TEST(StepVotes, OfOneRankDoNotHideAnothers) {
-  const Outcome outcome = count_all({{.stop = true, .not_finite = 5}, {.stop = true, .done = true}});
-  EXPECT_TRUE(outcome.stop);
+  const Outcome outcome =
+      count_all({{.wishes = {.stop = true}, .not_finite = 5}, {.wishes = {.stop = true}, .done = true}});
+  EXPECT_TRUE(outcome.wishes.stop);
   EXPECT_THAT(outcome.done, ElementsAre(1));
   EXPECT_THAT(outcome.not_finite, ElementsAre(Outcome::NotFinite{0, 5}));
 }
@@ -57,7 +59,7 @@ TEST(StepVotes, TakeTheFirstParameterThatTheExchangeFoundOfEachRank) {
 
 using Decision = NanGuard::Decision;
 const Outcome kFinite{};
-const Outcome kNan{.stop = false, .done = {}, .not_finite = {{1, 2}}};
+const Outcome kNan{.wishes = {}, .done = {}, .not_finite = {{1, 2}}};
 
 TEST(NanGuard, SkipsTwoInARowAndHaltsAtTheThird) {
   NanGuard guard(NanPolicy::kSkip);

@@ -93,6 +93,10 @@ void AgentLink::heartbeat(TimePoint now, std::vector<ChildBeat> children) {
   impl_->link.send(FrameType::kHeartbeat, encode(Heartbeat{sent, std::move(children)}));
 }
 
+void AgentLink::report(std::string report) {
+  impl_->link.send_if_connected(FrameType::kReport, std::move(report), 0);
+}
+
 void AgentLink::report_failure(const Failure& failure) {
   const PeerIdentity& self = impl_->link.options().credentials.self;
   impl_->link.send(FrameType::kAbort, encode(Abort{failure.code, {self.role, self.rank}, failure.text()}));

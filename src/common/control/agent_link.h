@@ -46,6 +46,8 @@ class AgentLink {
                     std::string doing = {});
   /// How its children are, by what they say in their status pages.
   void heartbeat(TimePoint now, std::vector<ChildBeat> children);
+  /// How this agent itself is: an encoded Report. One that finds no connection is lost. REQUIRES: called on the loop.
+  void report(std::string report);
   /// Tells why this agent itself fails: the cause the user will read.
   void report_failure(const Failure& failure);
   /// The answer to on_shutdown: no child is left.

@@ -59,6 +59,31 @@ std::string describe(const MemberId& member) {
   return names[static_cast<int>(member.role)] + std::to_string(member.rank);
 }
 
+std::string_view Cause::reason() const noexcept {
+  if (member.role == Role::kAgent && how == How::kLost) return "agent_lost";
+  switch (judged) {
+    case Judged::kSilent:
+      return "silent";
+    case Judged::kStuck:
+      return "stuck";
+    case Judged::kUnreachable:
+      return "unreachable";
+    case Judged::kNot:
+      break;
+  }
+  switch (how) {
+    case How::kReported:
+      return "reported";
+    case How::kLost:
+      return "connection";
+    case How::kLeftEarly:
+      return "left_early";
+    case How::kExited:
+      break;
+  }
+  return signal != 0 ? "killed" : "exited";
+}
+
 std::string Cause::text() const {
   std::string text = describe(member);
   if (!host.empty()) text += " on " + host;

@@ -44,9 +44,14 @@ struct Cause {
   std::string last_error;  ///< the last line it wrote to stderr, or its own words
   std::string doing;       ///< at its end, by its recording: "had waited 1.204 s for bucket 3"
   How how = How::kExited;
-  Errc code = Errc::kPeerLost;    ///< what the other members fail with
+  Errc code = Errc::kPeerLost;  ///< what the other members fail with
+  /// Of kLost where the coordinator's judgement is all there is.
+  enum class Judged : std::uint8_t { kNot, kSilent, kStuck, kUnreachable } judged = Judged::kNot;
   bool is_beyond_repair = false;  ///< it could have been made good, but there was nothing left to begin again from
 
+  /// In one word, for counters: "killed" (by a signal), "exited", "reported", "left_early", "silent", "stuck",
+  /// "unreachable", "connection" (it closed), "agent_lost".
+  std::string_view reason() const noexcept;
   std::string text() const;  ///< "rank 1 on node2 was killed by signal 9 (Killed) at step 37: last error: ..."
   /// The exit code of the run: a code from 64 to 78 is handed on, anything else counts as a bug (70).
   int run_exit_code() const;

@@ -112,6 +112,10 @@ void ControlLink::send_now(FrameType type, std::string control, std::uint64_t st
   write(type, std::move(control), step, generation_);
 }
 
+void ControlLink::send_if_connected(FrameType type, std::string control, std::uint64_t step) {
+  if (connection_ && is_joined_) write(type, std::move(control), step, generation_);
+}
+
 void ControlLink::write(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation) {
   FrameHeader header;
   header.type = type;

@@ -51,6 +51,8 @@ class ControlLink final : private FrameSink {
   void send(FrameType type, std::string control, std::uint64_t step, std::uint32_t generation);
   /// The same without a detour. REQUIRES: called on the loop.
   void send_now(FrameType type, std::string control, std::uint64_t step);
+  /// The same, for what nobody misses: it does not wait for a connection that broke. REQUIRES: called on the loop.
+  void send_if_connected(FrameType type, std::string control, std::uint64_t step);
   Loop& loop() noexcept { return loop_; }
 
   /// Of the run, as far as this member knows; an agent's is the first for good.

@@ -50,6 +50,7 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
   void welcome(std::shared_ptr<Connection> connection);
   Result<> on_frame(Peer& peer, const FrameHeader& header, std::span<const std::byte> control);
   Result<> join(Peer& peer, const FrameHeader& header, std::span<const std::byte> control);
+  Result<> hear_report(const MemberId& from, std::span<const std::byte> control);
   Result<CoordinatorFsm::Actions> admit(const Peer& peer, const FrameHeader& header,
                                         std::span<const std::byte> control);
   void refuse(Peer& peer, const FrameHeader& join, const Failure& why);
@@ -103,9 +104,18 @@ Result<> Coordinator::Impl::on_frame(Peer& peer, const FrameHeader& header, std:
   const auto member = members.find(peer.id);
   if (member == members.end() || member->second.peer != &peer) return {};  // it has come again on another connection
   member->second.stream.count_handled();
+  if (header.type == FrameType::kReport) return hear_report(peer.id, control);
   auto actions = machine.frame(peer.id, header, control, clock.now());
   if (!actions) return std::move(actions).error();
   carry_out(*actions);
+  return {};
+}
+
+// The machine has no use for it.
+Result<> Coordinator::Impl::hear_report(const MemberId& from, std::span<const std::byte> control) {
+  const auto report = decode<Report>(control);
+  if (!report) return report.error();
+  if (callbacks.reported) callbacks.reported(from, *report);
   return {};
 }
 
@@ -179,7 +189,11 @@ void Coordinator::Impl::carry_out(const CoordinatorFsm::Actions& actions) {
         if (member != members.end()) send(member->second, action.type, action.control);
         break;
       case CoordinatorAction::Kind::kNotice:
-        if (callbacks.notice) callbacks.notice(action.line);
+        if (callbacks.notice) callbacks.notice(action.happening.text);
+        if (callbacks.happened) callbacks.happened(action.happening);
+        break;
+      case CoordinatorAction::Kind::kHappened:
+        if (callbacks.happened) callbacks.happened(action.happening);
         break;
       case CoordinatorAction::Kind::kLine:
         callbacks.print(action.line);
@@ -248,6 +262,22 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(Loop& loop, Options opti
 void Coordinator::resize(int workers) {
   impl_->loop.post([impl = impl_, workers] {
     if (!impl->stopping) impl->carry_out(impl->machine.resize(workers, impl->clock.now()));
+  });
+}
+
+Result<> Coordinator::ask(Wish wish) {
+  return impl_->loop.run([&]() -> Result<> {
+    if (impl_->stopping) return fail(Errc::kUsage, "the run is ending");
+    auto actions = impl_->machine.ask(wish, impl_->clock.now());
+    if (!actions) return std::move(actions).error();
+    impl_->carry_out(*actions);
+    return {};
+  });
+}
+
+Coordinator::Figures Coordinator::figures() const {
+  return impl_->loop.run([this]() -> Figures {
+    return {impl_->acceptor ? impl_->acceptor->refused() : 0, impl_->machine.stale_frames(), impl_->machine.steps()};
   });
 }
 

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "common/control/coordinator_fsm.h"
+#include "common/control/report.h"
 #include "common/log.h"
 #include "common/net/connection.h"
 #include "common/net/loop.h"
@@ -24,9 +26,11 @@ class Coordinator {
     JobId job{};
   };
   struct Callbacks {
-    std::function<void(const std::string& line)> print;   ///< a line for the user at the end: the cause
-    std::function<void(const std::string& line)> notice;  ///< one for now: who was lost and is replaced
-    std::function<void(int exit_code)> finished;          ///< the run is over and every member answered
+    std::function<void(const std::string& line)> print;                 ///< a line for the user at the end: the cause
+    std::function<void(const std::string& line)> notice;                ///< one for now: who was lost and is replaced
+    std::function<void(const Happening&)> happened = {};                ///< for whoever watches
+    std::function<void(const MemberId&, const Report&)> reported = {};  ///< by a member, of itself
+    std::function<void(int exit_code)> finished;                        ///< the run is over and every member answered
   };
   static Result<std::unique_ptr<Coordinator>> start(Loop& loop, Options options, const Clock& clock, Logger log,
                                                     Callbacks callbacks);
@@ -35,6 +39,17 @@ class Coordinator {
   Endpoint endpoint() const;
   /// The user wants another number of workers; a notice tells what comes of it.
   void resize(int workers);
+  /// The user wants something of the workers. Errors: kUsage, saying why that cannot be now. REQUIRES: not called on
+  /// the loop.
+  Result<> ask(Wish wish);
+  /// What it counts, at this moment.
+  struct Figures {
+    std::uint64_t refused_handshakes = 0;  ///< connections that did not prove the secret, or did not speak the protocol
+    std::uint64_t stale_frames = 0;        ///< of an older generation, which were dropped
+    std::map<MemberId, std::uint64_t> steps = {};  ///< of the workers, as each told it last
+  };
+  /// REQUIRES: not called on the loop.
+  Figures figures() const;
   /// That the run has outlived.
   std::vector<int> lost_agents() const;
 

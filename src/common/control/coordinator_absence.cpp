@@ -66,7 +66,7 @@ void CoordinatorFsm::give_up_the_absent() {
 
 void CoordinatorFsm::give_up(const MemberId& who, std::string why) {
   if (losses_.contains(who) || restarting_ || phase_ != Phase::kRunning) return;
-  condemn(who, std::move(why));
+  condemn(who, std::move(why), Cause::Judged::kUnreachable);
 }
 
 Result<> CoordinatorFsm::on_unreachable(const MemberId& from, Unreachable message) {

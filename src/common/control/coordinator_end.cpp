@@ -15,10 +15,16 @@ namespace {
 using Kind = CoordinatorAction::Kind;
 
 constexpr int kExitStopped = 75;
+constexpr int kExitInterrupted = 130;  // as after a ^C: the user ended it, and nobody is to start it again
 
 // What a process says, or exits with, because of somebody else's end.
 bool is_echo(Errc code) {
   return code == Errc::kPeerLost || code == Errc::kTimeout || code == Errc::kCollective || code == Errc::kCancelled;
+}
+
+std::string describe_end(int exit_code) {
+  if (exit_code == kExitInterrupted) return "the run was asked to stop";
+  return exit_code == kExitStopped ? "the run was told to make room" : "the run ended";
 }
 
 }  // namespace
@@ -54,7 +60,7 @@ Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited messa
   if (stopped && change_.stop_deadline)
     change_.stopped = true;
   else if (stopped)
-    exit_code_ = kExitStopped;
+    exit_code_ = is_asked_to_stop_ ? kExitInterrupted : kExitStopped;
   if (message.wait_status == 0 || stopped) {
     on_clean_exit(message.member);
     return {};
@@ -71,6 +77,7 @@ Result<> CoordinatorFsm::on_child_exited(const MemberId& from, ChildExited messa
 
 // A program that never makes a Session has nothing to leave: then exit codes are all there is.
 void CoordinatorFsm::on_clean_exit(const MemberId& who) {
+  tell(about(What::kLeft, who, describe(who) + " ended"));
   if (roster_.at(who).left || !roster_.any(Role::kWorker, &Roster::Entry::joined)) return;
   Cause cause;
   cause.how = Cause::How::kLeftEarly;
@@ -129,14 +136,27 @@ void CoordinatorFsm::settle() {
   CoordinatorAction finished;
   finished.exit_code = exit_code_;
   if (verdict_.cause()) {
+    tell_of_the_guilty();
     CoordinatorAction line;
     line.kind = Kind::kLine;
     line.line = verdict_.cause()->text();
     actions_.push_back(std::move(line));
     finished.exit_code = verdict_.cause()->run_exit_code();
   }
+  tell({.what = What::kEnded,
+        .generation = generation_,
+        .step = step_of_run(),
+        .exit_code = finished.exit_code,
+        .text = verdict_.cause() ? verdict_.cause()->text() : describe_end(finished.exit_code)});
   finished.kind = Kind::kFinished;
   actions_.push_back(std::move(finished));
+}
+
+void CoordinatorFsm::tell_of_the_guilty() {
+  const Cause& cause = *verdict_.cause();
+  Happening loss = about(What::kLost, cause.member, cause.text());
+  loss.reason = cause.reason();
+  tell(std::move(loss));
 }
 
 void CoordinatorFsm::abort_run(const Cause& cause) {

@@ -54,7 +54,8 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   welcome.request = message->request;
   welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
-  if (!is_new) return std::exchange(actions_, {});           // what it has missed is kept for it
+  if (!is_new) return std::exchange(actions_, {});  // what it has missed is kept for it
+  tell(about(What::kJoined, who, describe(who) + " joined"));
   if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;
@@ -197,11 +198,30 @@ void CoordinatorFsm::send(const MemberId& to, FrameType type, std::string contro
   actions_.push_back(std::move(action));
 }
 
-void CoordinatorFsm::notice(std::string line) {
+Happening CoordinatorFsm::about(What what, const MemberId& member, std::string text) const {
+  const Roster::Entry& entry = roster_.at(member);
+  return {.what = what,
+          .member = member,
+          .host = entry.host,
+          .generation = generation_,
+          .step = entry.step,
+          .text = std::move(text)};
+}
+
+void CoordinatorFsm::tell(Happening happening) {
   CoordinatorAction action;
-  action.kind = Kind::kNotice;
-  action.line = std::move(line);
+  action.kind = Kind::kHappened;
+  action.happening = std::move(happening);
   actions_.push_back(std::move(action));
+}
+
+void CoordinatorFsm::notice(std::string line, What what) {
+  notice(Happening{.what = what, .generation = generation_, .step = step_of_run(), .text = std::move(line)});
+}
+
+void CoordinatorFsm::notice(Happening happening) {
+  tell(std::move(happening));
+  actions_.back().kind = Kind::kNotice;
 }
 
 // A reply that would not fit into a frame is a failure that says so.

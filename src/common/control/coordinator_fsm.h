@@ -43,11 +43,12 @@ struct CoordinatorOptions {
 };
 
 struct CoordinatorAction {
-  enum class Kind { kSend, kNotice, kLine, kFinished } kind = Kind::kSend;
+  enum class Kind { kSend, kNotice, kHappened, kLine, kFinished } kind = Kind::kSend;
   MemberId to{};          ///< kSend
   FrameType type{};       ///< kSend
   std::string control{};  ///< kSend
-  std::string line{};     ///< kLine: to be printed for the user at the end; kNotice: now
+  std::string line{};     ///< kLine: to be printed for the user at the end
+  Happening happening{};  ///< kHappened; of kNotice the text is to be printed for the user, too
   int exit_code = 0;      ///< kFinished: everybody has been told and has answered; the run's exit code
 };
 
@@ -70,6 +71,8 @@ class CoordinatorFsm {
   Actions tick(TimePoint now);
   /// The user wants another number of workers. A notice tells where that cannot be.
   Actions resize(int workers, TimePoint now);
+  /// The user wants something of the workers. Errors: kUsage, saying why that cannot be now.
+  Result<Actions> ask(Wish wish, TimePoint now);
   /// When tick() has something to do.
   std::optional<TimePoint> next_deadline() const;
 
@@ -77,6 +80,8 @@ class CoordinatorFsm {
   /// Frames for members carry it.
   std::uint32_t generation() const noexcept { return generation_; }
   const std::set<std::int32_t>& lost_agents() const noexcept { return change_.gone; }
+  /// The step that each worker is at, as far as it told.
+  std::map<MemberId, std::uint64_t> steps() const;
   /// Frames of older generations, which were dropped.
   std::uint64_t stale_frames() const noexcept { return stale_frames_; }
 
@@ -103,6 +108,7 @@ class CoordinatorFsm {
   Result<> on_agent_done(const MemberId& from);
   void blame(const MemberId& who, Cause cause, Certainty certainty);
   void settle();
+  void tell_of_the_guilty();
   void abort_run(const Cause& cause);
   void close_run();
   bool everybody_answered() const;
@@ -127,7 +133,7 @@ class CoordinatorFsm {
   Result<> on_heartbeat(const MemberId& from, Heartbeat message);
   void judge();
   void act_on(const Liveness::Finding& finding);
-  void condemn(const MemberId& who, std::string why);
+  void condemn(const MemberId& who, std::string why, Cause::Judged judged);
 
   // coordinator_absence.cpp: who cannot be reached, by the coordinator or by its peers
   Result<> come_again(const MemberId& who, const FrameHeader& header);
@@ -154,7 +160,11 @@ class CoordinatorFsm {
   void enter_next_world();
 
   void send(const MemberId& to, FrameType type, std::string control);
-  void notice(std::string line);
+  using What = Happening::What;
+  Happening about(What what, const MemberId& member, std::string text) const;
+  void tell(Happening happening);  ///< whoever watches
+  void notice(std::string line, What what = What::kNotice);
+  void notice(Happening happening);  ///< the user and whoever watches
   void reply(const MemberId& to, FrameType type, const Reply& reply);
   void refuse(const MemberId& to, FrameType type, std::uint64_t request, const Failure& why);
   TimePoint deadline_of(std::uint64_t wait_ns) const;
@@ -197,6 +207,7 @@ class CoordinatorFsm {
   std::optional<Cause> last_loss_;  // what a restart that cannot be is told to have been for
   bool restarting_ = false;         // until every worker and server is gone
   int exit_code_ = 0;               // of a run that ends well
+  bool is_asked_to_stop_ = false;   // by ask()
   std::uint64_t stale_frames_ = 0;
   Actions actions_;  // of the event that is being handled
 };

@@ -43,23 +43,30 @@ void CoordinatorFsm::act_on(const Liveness::Finding& finding) {
   const std::string place = finding.member.role == Role::kWorker ? fmt::format(" (at step {})", entry.step) : "";
   switch (finding.kind) {
     case Kind::kQuiet:
-      return notice(fmt::format("{} has not been heard of for {:.1f} s{}", name, to_seconds(finding.time), place));
+      return notice(
+          about(What::kQuiet, finding.member,
+                fmt::format("{} has not been heard of for {:.1f} s{}", name, to_seconds(finding.time), place)));
     case Kind::kSlow:
-      return notice(fmt::format("{} is slow: the others waited {:.3g} s of each step of {:.3g} s for it{}", name,
-                                to_seconds(finding.time), to_seconds(finding.step), place));
+      return notice(about(What::kSlow, finding.member,
+                          fmt::format("{} is slow: the others waited {:.3g} s of each step of {:.3g} s for it{}", name,
+                                      to_seconds(finding.time), to_seconds(finding.step), place)));
     case Kind::kDead:
-      return condemn(finding.member, fmt::format("it has not been heard of for {:.1f} s", to_seconds(finding.time)));
+      return condemn(finding.member, fmt::format("it has not been heard of for {:.1f} s", to_seconds(finding.time)),
+                     Cause::Judged::kSilent);
     case Kind::kStuck:
-      return condemn(finding.member, fmt::format("it makes no progress, and the others have waited {:.1f} s for it",
-                                                 to_seconds(finding.time)));
+      return condemn(
+          finding.member,
+          fmt::format("it makes no progress, and the others have waited {:.1f} s for it", to_seconds(finding.time)),
+          Cause::Judged::kStuck);
   }
 }
 
 // The process may still be there: how its agent ends it adds nothing to the cause. Of an agent that is not heard of no
 // answer is awaited either.
-void CoordinatorFsm::condemn(const MemberId& who, std::string why) {
+void CoordinatorFsm::condemn(const MemberId& who, std::string why, Cause::Judged judged) {
   Cause cause;
   cause.how = Cause::How::kLost;
+  cause.judged = judged;
   cause.last_error = std::move(why);
   blame(who, std::move(cause), Certainty::kKnown);
   if (who.role == Role::kAgent) {

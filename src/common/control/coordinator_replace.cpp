@@ -39,6 +39,13 @@ std::uint64_t CoordinatorFsm::step_of_run() const {
   return step;
 }
 
+std::map<MemberId, std::uint64_t> CoordinatorFsm::steps() const {
+  std::map<MemberId, std::uint64_t> steps;
+  for (std::int32_t rank = 0; rank < options_.workers; ++rank)
+    steps[{Role::kWorker, rank}] = roster_.at({Role::kWorker, rank}).step;
+  return steps;
+}
+
 // A program that never joins has nobody to meet again.
 bool CoordinatorFsm::is_replaced(const Cause& cause) const {
   return options_.replacements > 0 && options_.agents > 0 && phase_ == Phase::kRunning && !verdict_.cause() &&
@@ -70,7 +77,10 @@ void CoordinatorFsm::replace(const Cause& cause) {
   roster_.vacate(who, generation_ + 1);
   store_.forget(who);
   begin_generation({who}, cause.text());
-  notice(cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
+  Happening loss = about(What::kLost, who,
+                         cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
+  loss.reason = cause.reason();
+  notice(std::move(loss));
   // Before that there is no state to take over: those that have begun ask for all to begin again, the others begin now.
   const bool is_under_way = step_of_run() > 0;
   starts_.push_back({{who, generation_, is_under_way}, now_ + *pause});
@@ -130,7 +140,7 @@ void CoordinatorFsm::restart_all(const std::string& why) {
     cause.is_beyond_repair = true;
     return verdict_.consider(std::move(cause), Certainty::kKnown, now_);
   }
-  notice("all workers begin again: " + why);
+  notice("all workers begin again: " + why, What::kRestarted);
   end_everybody();
   begin_again();
 }

@@ -102,6 +102,21 @@ Result<> CoordinatorFsm::on_leave(const MemberId& from, Leave message) {
   return {};
 }
 
+Result<CoordinatorFsm::Actions> CoordinatorFsm::ask(Wish wish, TimePoint now) {
+  now_ = now;
+  if (phase_ != Phase::kRunning || verdict_.cause() || roster_.any(Role::kWorker, &Roster::Entry::left))
+    return fail(Errc::kUsage, "the run is ending");
+  if (restarting_ || !roster_.all(Role::kWorker, &Roster::Entry::joined))
+    return fail(Errc::kUsage, "not all workers are there yet");
+  for (const MemberId& member : roster_.connected(Role::kWorker))
+    send(member, FrameType::kWish, encode(WishMessage{wish}));
+  if (wish == Wish::kStop) {
+    is_asked_to_stop_ = true;
+    notice("the run is asked to stop after this step", What::kStopping);
+  }
+  return std::exchange(actions_, {});
+}
+
 void CoordinatorFsm::answer_late_requests() {
   for (const auto& late : gathers_.expire(now_)) {
     refuse(worker(late.waiter.rank), FrameType::kGathered, late.waiter.request,

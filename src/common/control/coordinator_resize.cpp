@@ -40,7 +40,8 @@ Result<> CoordinatorFsm::ask_for_world(int workers) {
   change_.next = std::move(*plan);
   change_.stop_deadline = now_ + options_.end_timeout;
   notice("the world changes from " + count_workers(options_.workers) + " to " + std::to_string(workers) +
-         ": all stop after their step and save");
+             ": all stop after their step and save",
+         What::kResized);
   for (const MemberId& agent : roster_.connected(Role::kAgent)) send(agent, FrameType::kStop, {});
   return {};
 }
@@ -98,6 +99,9 @@ void CoordinatorFsm::give_up_agent(const Cause& cause) {
     if (member.role == Role::kWorker) ++workers_lost;
   }
   if (roster_.all(Role::kWorker, &Roster::Entry::left)) return;
+  Happening loss = about(What::kLost, cause.member, cause.text());
+  loss.reason = cause.reason();
+  tell(std::move(loss));
   if (!had_members) return notice(cause.text() + "; it had started nothing");
   const Elasticity& elastic = options_.elasticity;
   const int fewer = std::max(elastic.least, options_.workers - workers_lost);
@@ -128,7 +132,7 @@ void CoordinatorFsm::go_on_with(int workers, const Cause& cause) {
 }
 
 void CoordinatorFsm::begin_world(WorldPlan plan, const std::string& why) {
-  notice(why + "; all begin again as " + count_workers(plan.workers));
+  notice(why + "; all begin again as " + count_workers(plan.workers), What::kResized);
   change_.next = std::move(plan);
   change_.stop_deadline.reset();
   change_.stopped = false;

@@ -17,6 +17,7 @@ struct Member::Impl {
 
   Result<> on_notice(FrameType type, std::span<const std::byte> control);
   Result<> on_regroup(std::span<const std::byte> control);
+  Result<> on_wish(std::span<const std::byte> control);
   Result<std::vector<std::string>> gather(GatherKey key, std::string bytes, Deadline deadline);
   /// A question to the coordinator, recorded. Makes it again in each new generation that its owner comes to.
   template <class Message>
@@ -34,11 +35,13 @@ struct Member::Impl {
   std::mutex mutex;
   std::optional<Regroup> regroup;                       // guarded by mutex; what was not asked for yet
   std::function<void(const Regroup&)> tell_of_regroup;  // guarded by mutex
+  std::function<void(Wish)> tell_of_wish;               // owned by the loop
   ControlLink link;  // the last: it closes before anything that its callbacks touch goes
 };
 
 Result<> Member::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
   if (type == FrameType::kRegroup) return on_regroup(control);
+  if (type == FrameType::kWish) return on_wish(control);
   if (type != FrameType::kAbort) return fail(Errc::kProtocol, "the coordinator sent a frame that is for agents only");
   auto abort = decode<Abort>(control);
   if (!abort) return std::move(abort).error();
@@ -58,6 +61,13 @@ Result<> Member::Impl::on_regroup(std::span<const std::byte> control) {
     tell = tell_of_regroup;
   }
   if (tell) tell(*message);
+  return {};
+}
+
+Result<> Member::Impl::on_wish(std::span<const std::byte> control) {
+  const auto message = decode<WishMessage>(control);
+  if (!message) return message.error();
+  if (tell_of_wish) tell_of_wish(message->wish);
   return {};
 }
 
@@ -229,6 +239,14 @@ void Member::progress(std::uint64_t step) noexcept {
     impl->progress_is_posted = false;
     impl->link.send_now(FrameType::kProgress, {}, impl->step);
   });
+}
+
+void Member::report(std::string report) {
+  impl_->link.send_if_connected(FrameType::kReport, std::move(report), impl_->step);
+}
+
+void Member::on_wish(std::function<void(Wish)> f) {
+  impl_->link.loop().run([&] { impl_->tell_of_wish = std::move(f); });
 }
 
 void Member::report_failure(const Failure& failure) noexcept {

@@ -90,6 +90,11 @@ class Member {
   // --- the run
   /// Tells the coordinator the step this rank is at. Never waits.
   void progress(std::uint64_t step) noexcept;
+  /// Tells the coordinator how this process is: an encoded Report. One that finds no connection is lost. REQUIRES:
+  /// called on the loop.
+  void report(std::string report);
+  /// `f` is called on the loop when the user wants something of the run.
+  void on_wish(std::function<void(Wish)> f);
   /// Tells the coordinator why this process is about to end: the cause the user will read. Never waits.
   void report_failure(const Failure& failure) noexcept;
   /// Tells the coordinator whom of `generation` this process cannot reach. REQUIRES: called on the loop.

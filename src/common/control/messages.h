@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/control/cause.h"
 #include "common/control/gather_table.h"
+#include "common/control/happening.h"
 
 namespace tutti {
 
@@ -118,6 +119,16 @@ struct Unreachable {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(peers);
+  }
+};
+
+/// kWish, to a worker: the user wants something of the run. It travels on in the next exchange, so that all ranks act
+/// on it after the same step.
+struct WishMessage {
+  Wish wish{};
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(wish);
   }
 };
 

@@ -28,6 +28,8 @@ enum class FrameType : std::uint16_t {
   kRegroup,
   kRestart,
   kUnreachable,
+  kReport = 16,
+  kWish,
   // between an agent and the coordinator
   kChildExited = 32,
   kShutdown,

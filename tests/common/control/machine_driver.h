@@ -142,6 +142,7 @@ class Driver {
   std::uint64_t request = 100;
   std::vector<std::string> lines;
   std::vector<std::string> notices;
+  std::vector<Happening> happenings;  // the notices among them
   std::optional<int> exit_code;
 
  private:
@@ -160,7 +161,11 @@ class Driver {
           sent_[action.to].push_back(action);
           break;
         case CoordinatorAction::Kind::kNotice:
-          notices.push_back(action.line);
+          notices.push_back(action.happening.text);
+          happenings.push_back(action.happening);
+          break;
+        case CoordinatorAction::Kind::kHappened:
+          happenings.push_back(action.happening);
           break;
         case CoordinatorAction::Kind::kLine:
           lines.push_back(action.line);

@@ -19,6 +19,9 @@ foreach(program tutti tutti-bench)
   endif()
 endforeach()
 
+# Alerts and dashboards, for whoever has a Prometheus and a Grafana.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/monitoring DESTINATION ${CMAKE_INSTALL_DATADIR}/tutti)
+
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/tuttiConfig.cmake.in ${PROJECT_BINARY_DIR}/tuttiConfig.cmake
                               INSTALL_DESTINATION ${TUTTI_PACKAGE_DIR})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tuttiConfigVersion.cmake COMPATIBILITY SameMinorVersion)

@@ -258,7 +258,8 @@ void SessionImpl::advance(const RunPosition& position, std::size_t samples) {
 void SessionImpl::log(std::string_view name, double value) {
   progress_.log(name, value);
   if (scalars_) scalars_->log(name, value);
-  if (reporter_) reporter_->log(name, has_begun_ ? static_cast<std::int64_t>(step_) + 1 : 0, value);
+  if (reporter_ && identity().rank == 0)
+    reporter_->log(name, has_begun_ ? static_cast<std::int64_t>(step_) + 1 : 0, value);
 }
 
 void SessionImpl::record(EventKind kind) noexcept {

@@ -14,6 +14,7 @@ cp -r "$here/consumer" "$program" "$place"
 
 cmake --install "$build" --prefix "$place/tutti"
 "$place/tutti/bin/tutti" --help >/dev/null
+[[ -f $place/tutti/share/tutti/monitoring/prometheus/tutti.rules.yml ]]
 cmake -S "$place/consumer" -B "$place/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_PREFIX_PATH="$place/tutti" -DPROGRAM="$place/$(basename "$program")"
 cmake --build "$place/build"

@@ -201,7 +201,8 @@ HttpResponse HttpServer::Impl::response_to(const Message& message) const {
 // The last event is written at the end, too: it says how the run ended.
 asio::awaitable<void> HttpServer::Impl::stream_events(Peer& peer) {
   constexpr std::string_view kHeader =
-      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n\r\nretry: 1000\n";
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: "
+      "close\r\n\r\nretry: 1000\n";
   peer.is_streaming = true;
   std::uint64_t cursor = 0;
   std::string bytes(kHeader);

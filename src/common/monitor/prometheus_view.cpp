@@ -105,7 +105,7 @@ void PrometheusView::collect_run(Families& families) const {
   const RunBoard::Totals& totals = board_.totals();
   add_one(families, kGauge, "tutti_build_info", "The version of tutti", 1, {{"version", kVersion}});
   add_one(families, kGauge, "tutti_run_info", "Which run this is", 1,
-          {{"job", facts.job}, {"exchange", facts.exchange}});
+          {{"run", facts.job}, {"exchange", facts.exchange}});
   add_one(families, kGauge, "tutti_generation", "Generation of the membership", board_.generation());
   add_one(families, kGauge, "tutti_workers", "Workers of the run", facts.workers);
   add_one(families, kGauge, "tutti_shards", "Parameter servers of the run", facts.shards);
@@ -149,22 +149,16 @@ void PrometheusView::collect_training(Families& families) const {
              return static_cast<double>(furthest - std::min(row.step, furthest));
            });
   MetricFamily steps{"tutti_step_seconds", "From the end of a step to the end of the next", MetricType::Histogram, {}};
-  MetricFamily losses{"tutti_loss", "The newest value that the program logged as loss", kGauge, {}};
-  MetricFamily values{"tutti_logged_value", "The newest value that the program logged, by name", kGauge, {}};
   for_each_alive(board_, Role::kWorker, [&](const MemberId& member, const Row& row) {
     if (row.report) steps.metric.push_back(metric_of(row.report->metrics.step_time, labels_of(member, row)));
-    const auto logged = board_.values_by_rank().find(member.rank);
-    if (logged == board_.values_by_rank().end()) return;
-    for (const auto& [name, value] : logged->second) {
-      Labels labels = labels_of(member, row);
-      if (name == "loss") losses.metric.push_back(metric_of(kGauge, value, labels));
-      labels.push_back({"name", name});
-      values.metric.push_back(metric_of(kGauge, value, std::move(labels)));
-    }
   });
-  for (MetricFamily* family : {&steps, &losses, &values}) {
-    if (!family->metric.empty()) families.push_back(std::move(*family));
+  if (!steps.metric.empty()) families.push_back(std::move(steps));
+  MetricFamily values{"tutti_logged_value", "The newest value that rank 0 logged, by name", kGauge, {}};
+  for (const auto& [name, value] : board_.values()) {
+    if (name == "loss") add_one(families, kGauge, "tutti_loss", "The newest value that rank 0 logged as loss", value);
+    values.metric.push_back(metric_of(kGauge, value, {{"name", name}}));
   }
+  if (!values.metric.empty()) families.push_back(std::move(values));
   add_each(families, board_, Role::kWorker, kCounter, "tutti_samples_total", "Samples that it has trained on",
            [](const MemberId&, const Row& row) { return static_cast<double>(row.report->metrics.samples); });
 }
@@ -205,11 +199,10 @@ void PrometheusView::collect_checkpoints(Families& families) const {
   for_each_alive(board_, Role::kWorker, [&](const MemberId& member, const Row& row) {
     if (member.rank != 0 || !row.report) return;
     add(families, MetricType::Histogram, "tutti_checkpoint_seconds", "Writing a checkpoint")
-        .metric.push_back(metric_of(row.report->metrics.checkpoint_time, labels_of(member, row)));
+        .metric.push_back(metric_of(row.report->metrics.checkpoint_time, {}));
+    add_one(families, kCounter, "tutti_checkpoint_stall_seconds_total",
+            "How long training has stood still for checkpoints", to_seconds(row.report->metrics.stalled));
   });
-  add_each(families, board_, Role::kWorker, kCounter, "tutti_checkpoint_stall_seconds_total",
-           "How long its training thread has stood still for checkpoints",
-           [](const MemberId&, const Row& row) { return to_seconds(row.report->metrics.stalled); });
 }
 
 void PrometheusView::collect_usage(Families& families) const {

@@ -78,11 +78,11 @@ void RunBoard::heard(const MemberId& from, const Report& report, const Moment& n
   if (steps.count() > steps_before.count())
     row.step_s = to_seconds(steps.sum - steps_before.sum) / static_cast<double>(steps.count() - steps_before.count());
   waits_.heard(from.rank, report.metrics.iterations, report.metrics.waited, static_cast<std::size_t>(facts_.workers));
-  take_values(from.rank, report, now);
   if (report.metrics.iterations > 0 && (phase_ == Phase::kStarting || phase_ == Phase::kRecovering) &&
       std::ranges::all_of(rows_, [](const auto& entry) { return entry.second.is_alive; }))
     phase_ = Phase::kTraining;
   if (from == kRank0) {
+    take_values(report, now);
     count_lost_steps(row, report.metrics);
     follow_rank_0(before ? &*before : nullptr, report, now);
   }
@@ -150,12 +150,10 @@ void RunBoard::follow_checkpoints(const Report* before, const Report& report, co
   }
 }
 
-void RunBoard::take_values(std::int32_t rank, const Report& report, const Moment& now) {
+void RunBoard::take_values(const Report& report, const Moment& now) {
   for (const LoggedValue& value : report.values) {
-    std::map<std::string, double>& newest = all_values_[rank];
-    if (newest.contains(value.name) || newest.size() < kCurvesMax) newest[value.name] = value.value;
-    if (rank != 0) continue;
-    if (values_.contains(value.name) || values_.size() < kCurvesMax) values_[value.name] = value.value;
+    if (!values_.contains(value.name) && values_.size() >= kCurvesMax) continue;
+    values_[value.name] = value.value;
     add_point(value.name, now.wall_s - static_cast<double>(value.age_ns) * 1e-9, value.step, value.value);
   }
 }

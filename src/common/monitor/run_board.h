@@ -93,8 +93,6 @@ class RunBoard {
   std::optional<double> exposed() const noexcept { return exposed_; }
   /// The newest that rank 0 logged.
   const std::map<std::string, double>& values() const noexcept { return values_; }
-  /// The newest that each rank logged.
-  const std::map<std::int32_t, std::map<std::string, double>>& values_by_rank() const noexcept { return all_values_; }
   const std::map<std::string, Curve>& curves() const noexcept { return curves_; }
   const std::deque<Line>& history() const noexcept { return history_; }
   const Totals& totals() const noexcept { return totals_; }
@@ -107,7 +105,7 @@ class RunBoard {
   void count_lost_steps(Row& row, const Metrics& metrics);
   void follow_rank_0(const Report* before, const Report& report, const Moment& now);
   void follow_checkpoints(const Report* before, const Report& report, const MemberId& from, const Moment& now);
-  void take_values(std::int32_t rank, const Report& report, const Moment& now);
+  void take_values(const Report& report, const Moment& now);
   void join(const MemberId& member, const Happening& happening);
   void lose(const MemberId& member, const Happening& happening);
   void add_line(std::string kind, const Happening& happening, const Moment& now);
@@ -124,7 +122,6 @@ class RunBoard {
   RunPosition position_;
   std::optional<double> samples_per_s_, exposed_;
   std::map<std::string, double> values_;
-  std::map<std::int32_t, std::map<std::string, double>> all_values_;
   std::map<std::string, Curve> curves_;
   std::deque<Line> history_;
   Totals totals_;

@@ -85,6 +85,19 @@ void add_resize(CLI::App& app, ResizeCommand& command) {
   resize->add_option("workers", command.workers)->required()->check(CLI::PositiveNumber);
 }
 
+void add_status(CLI::App& app, StatusCommand& command) {
+  CLI::App* status = app.add_subcommand("status", "Show how a run is, or how one that is over was");
+  status->add_option("job", command.job, "A run's folder, its name, or the address of its page; else the newest");
+  status->add_option("--log-dir,--log_dir", command.log_dir, "where runs make their folders")->capture_default_str();
+  status->add_flag("--watch", command.watch, "again and again until the run ends");
+}
+
+void add_report(CLI::App& app, ReportCommand& command) {
+  CLI::App* report = app.add_subcommand("report", "Make an HTML file of a run, or of two side by side");
+  report->add_option("folders", command.folders, "of the runs")->required()->expected(1, 2);
+  report->add_option("-o,--out", command.out, "the file; else report.html in the first folder");
+}
+
 /// The words that are no option: a file, key=value.
 Result<> take_words(const std::vector<std::string>& words, RunRequest& request) {
   for (const std::string& word : words) {
@@ -122,6 +135,10 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   add_resize(app, resize);
   ExplainCommand explain;
   add_explain(app, explain);
+  StatusCommand status;
+  add_status(app, status);
+  ReportCommand report;
+  add_report(app, report);
   app.add_subcommand("server", "One shard; started by an agent");
   app.add_subcommand("doctor", "What of the machine tutti can use");
   std::string topic;
@@ -145,6 +162,8 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   if (app.got_subcommand("server")) return Command(ServerCommand{});
   if (app.got_subcommand("resize")) return Command(std::move(resize));
   if (app.got_subcommand("explain")) return Command(std::move(explain));
+  if (app.got_subcommand("status")) return Command(std::move(status));
+  if (app.got_subcommand("report")) return Command(std::move(report));
   if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
   if (app.got_subcommand("checkpoint")) return Command(std::move(checkpoint));
   if (app.got_subcommand("bench")) {

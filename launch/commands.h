@@ -11,8 +11,10 @@
 #include "common/result.h"
 #include "launch/bench_command.h"
 #include "launch/checkpoint_command.h"
+#include "launch/report_command.h"
 #include "launch/resize.h"
 #include "launch/run.h"
+#include "launch/status_command.h"
 
 namespace tutti::launch {
 
@@ -31,7 +33,7 @@ struct PrintCommand {
   std::string text;
 };
 using Command = std::variant<RunCommand, ResizeCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand,
-                             ExplainCommand, PrintCommand>;
+                             ExplainCommand, StatusCommand, ReportCommand, PrintCommand>;
 
 /// `arguments` are those behind the program's name. Errors: kUsage, naming what is wrong and how it goes.
 Result<Command> parse_command(const std::vector<std::string>& arguments);

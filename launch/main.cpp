@@ -40,5 +40,7 @@ int main(int argc, char** argv) {
   if (const auto* resize = std::get_if<ResizeCommand>(&*command)) return execute(*resize);
   if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
   if (const auto* explain = std::get_if<ExplainCommand>(&*command)) return execute(*explain);
+  if (const auto* status = std::get_if<StatusCommand>(&*command)) return execute(*status, environment);
+  if (const auto* report = std::get_if<ReportCommand>(&*command)) return execute(*report);
   return execute(std::get<DoctorCommand>(*command), environment);
 }

@@ -29,7 +29,16 @@ bool begins_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
 }
 
-/// The first `columns` characters, each taken for one column wide, without those that move the cursor.
+/// How many bytes at the end of `text` may be the beginning of a mark.
+std::size_t begun_mark(std::string_view text) {
+  for (std::size_t size = std::min(text.size(), kMark.size() - 1); size > 0; --size) {
+    if (text.ends_with(kMark.substr(0, size))) return size;
+  }
+  return 0;
+}
+
+}  // namespace
+
 std::string cut(std::string_view text, int columns) {
   std::string shown;
   int used = 0;
@@ -41,16 +50,6 @@ std::string cut(std::string_view text, int columns) {
   }
   return shown;
 }
-
-/// How many bytes at the end of `text` may be the beginning of a mark.
-std::size_t begun_mark(std::string_view text) {
-  for (std::size_t size = std::min(text.size(), kMark.size() - 1); size > 0; --size) {
-    if (text.ends_with(kMark.substr(0, size))) return size;
-  }
-  return 0;
-}
-
-}  // namespace
 
 bool is_terminal(int fd, const Environment& environment) {
   return ::isatty(fd) == 1 && value_of(environment, "TERM") != "dumb";

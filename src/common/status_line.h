@@ -25,6 +25,9 @@ bool wants_colours(const Environment& environment);
 /// The width of the terminal; COLUMNS where it does not tell, 80 where that does not either.
 int columns_of(int fd, const Environment& environment);
 
+/// The first `columns` characters, each taken for one column wide, without those that move the cursor.
+std::string cut(std::string_view text, int columns);
+
 class StatusLine {
  public:
   using Write = std::function<void(int fd, std::string_view bytes)>;

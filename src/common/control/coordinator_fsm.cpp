@@ -55,7 +55,8 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   welcome.number = generation_;
   reply(who, FrameType::kJoined, welcome);
   if (!is_new) return std::exchange(actions_, {});  // what it has missed is kept for it
-  tell(about(What::kJoined, who, describe(who) + " joined"));
+  const bool is_successor = who.role != Role::kAgent && roster_.at(who).since > options_.generation;
+  tell(about(What::kJoined, who, describe(who) + (is_successor ? " is there again" : " joined")));
   if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;

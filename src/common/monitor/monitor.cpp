@@ -109,7 +109,7 @@ Result<> Monitor::Impl::start() {
   auto listening = HttpServer::listen(loop, {options.address, options.port, options.host}, std::move(handlers));
   if (!listening) return std::move(listening).error();
   server = std::move(*listening);
-  url = fmt::format("http://{}:{}/", options.address, server->port());
+  url = "http:" + fmt::format("//{}:{}/", options.address, server->port());
   TUTTI_TRY(write_address());
   loop.run([this] { write_history(); });
   return {};

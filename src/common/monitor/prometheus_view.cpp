@@ -9,8 +9,6 @@
 #include <sstream>
 #include <utility>
 
-#include "tutti/version.h"
-
 namespace tutti::monitor {
 namespace {
 
@@ -103,7 +101,7 @@ std::vector<MetricFamily> PrometheusView::Collect() const {
 void PrometheusView::collect_run(Families& families) const {
   const RunFacts& facts = board_.facts();
   const RunBoard::Totals& totals = board_.totals();
-  add_one(families, kGauge, "tutti_build_info", "The version of tutti", 1, {{"version", kVersion}});
+  add_one(families, kGauge, "tutti_build_info", "The version of tutti", 1, {{"version", TUTTI_VERSION}});
   add_one(families, kGauge, "tutti_run_info", "Which run this is", 1,
           {{"run", facts.job}, {"exchange", facts.exchange}});
   add_one(families, kGauge, "tutti_generation", "Generation of the membership", board_.generation());

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/utf8.h"
+
 namespace tutti::monitor {
 namespace {
 
@@ -152,7 +154,7 @@ void RunBoard::follow_checkpoints(const Report* before, const Report& report, co
 
 void RunBoard::take_values(const Report& report, const Moment& now) {
   for (const LoggedValue& value : report.values) {
-    if (!values_.contains(value.name) && values_.size() >= kCurvesMax) continue;
+    if (!is_utf8(value.name) || (!values_.contains(value.name) && values_.size() >= kCurvesMax)) continue;
     values_[value.name] = value.value;
     add_point(value.name, now.wall_s - static_cast<double>(value.age_ns) * 1e-9, value.step, value.value);
   }

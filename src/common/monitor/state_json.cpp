@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/monitor/state_json.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
 
-#include "tutti/version.h"
+#include "common/utf8.h"
 
 namespace tutti::monitor {
 namespace {
@@ -30,6 +31,14 @@ std::string_view name_of(RunBoard::Phase phase) {
 std::string_view name_of(Role role) {
   constexpr std::string_view kNames[] = {"worker", "server", "agent"};
   return kNames[static_cast<std::size_t>(role)];
+}
+
+// What a process wrote last may be no text at all.
+std::string json_text(std::string text) {
+  if (!is_utf8(text))
+    std::ranges::replace_if(
+        text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+  return text;
 }
 
 // JSON knows no NaN and no infinity.
@@ -74,7 +83,7 @@ json::object member_of(const RunBoard& board, const MemberId& member, const RunB
   json::object entry;
   entry["role"] = name_of(member.role);
   entry["rank"] = member.rank;
-  entry["host"] = row.host;
+  entry["host"] = json_text(row.host);
   entry["alive"] = row.is_alive;
   entry["generation"] = row.generation;
   entry["activity"] = activity_of(member, row);
@@ -112,7 +121,7 @@ json::array history_of(const RunBoard& board, std::uint64_t after) {
     entry["rank"] = line.member ? json::value(line.member->rank) : nullptr;
     entry["generation"] = line.generation;
     entry["step"] = line.step;
-    entry["text"] = line.text;
+    entry["text"] = json_text(line.text);
     history.push_back(std::move(entry));
   }
   return history;
@@ -148,12 +157,12 @@ std::string state_json(const RunBoard& board, std::uint64_t after, const Moment&
   json::object state;
   state["version"] = 1;
   state["job"] = facts.job;
-  state["program"] = facts.program;
+  state["program"] = json_text(facts.program);
   state["exchange"] = facts.exchange;
-  state["tutti"] = kVersion;
+  state["tutti"] = TUTTI_VERSION;
   state["phase"] = name_of(board.phase());
   state["exit_code"] = optional(board.exit_code());
-  state["cause"] = board.cause();
+  state["cause"] = json_text(board.cause());
   state["generation"] = board.generation();
   state["workers"] = facts.workers;
   state["shards"] = facts.shards;

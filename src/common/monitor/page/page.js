@@ -117,7 +117,8 @@ function show_numbers() {
   }
   const alive_of = (title, role, count) => {
     const alive = state.members.filter((member) => member.role === role && member.alive).length;
-    return [title, alive === count ? String(count) : `${alive} of ${count}`, alive < count && !run.ended ? 'warn' : ''];
+    const all_there = alive === count || run.ended;
+    return [title, all_there ? String(count) : `${alive} of ${count}`, all_there ? '' : 'warn'];
   };
   facts.push(alive_of('workers', 'worker', state.workers));
   if (state.shards) facts.push(alive_of('servers', 'server', state.shards));
@@ -195,7 +196,7 @@ const kRoles = {
 
 const kColumns = [
   {title: 'Host', text: (member) => member.host},
-  {title: 'Activity', look: 'activity', text: (member) => (member.alive ? member.activity || write.none : 'lost')},
+  {title: 'Activity', look: 'activity', text: (member) => (member.alive ? member.activity || write.none : run.ended ? 'ended' : 'lost')},
   {title: 'Step', number: true, text: (member) => (member.role === 'worker' ? write.count(member.step) : write.none)},
   {title: 'Step time', number: true, text: (member) => write.seconds(member.step_s)},
   {title: 'Waited', hint: 'for others, in total', number: true, text: (member) => write.seconds(member.waited_s)},
@@ -257,7 +258,7 @@ class Row {
   }
 
   update(member, worst, most) {
-    set_class(this.element, member.alive ? '' : 'dead');
+    set_class(this.element, member.alive || run.ended ? '' : 'dead');
     kColumns.forEach(({text, look}, index) => {
       const cell = this.cells[index];
       if (look !== 'blame') return set_text(cell, text(member));

@@ -155,6 +155,10 @@ void CoordinatorFsm::enter_next_world() {
   for (const MemberId& agent : roster_.connected(Role::kAgent)) {
     send(agent, FrameType::kAssign, encode(Assign{plan.share}));
   }
+  tell({.what = What::kResized,
+        .generation = generation_,
+        .world = Happening::World{plan.workers, plan.servers},
+        .text = "another world begins: " + count_workers(plan.workers)});
 }
 
 }  // namespace tutti

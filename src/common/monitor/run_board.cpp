@@ -47,8 +47,19 @@ std::string_view kind_of(const Happening& happening) {
 }  // namespace
 
 RunBoard::RunBoard(RunFacts facts, const Moment& start) : facts_(std::move(facts)), start_(start) {
-  for (int rank = 0; rank < facts_.workers; ++rank) rows_[{Role::kWorker, rank}];
-  for (int shard = 0; shard < facts_.shards; ++shard) rows_[{Role::kServer, shard}];
+  set_world(facts_.workers, facts_.shards);
+}
+
+void RunBoard::set_world(int workers, int shards) {
+  workers_ = workers;
+  shards_ = shards;
+  std::erase_if(rows_, [&](const auto& entry) {
+    const auto& [role, rank] = entry.first;
+    if (role == Role::kWorker) waits_.forget(rank);
+    return role != Role::kAgent && rank >= (role == Role::kWorker ? workers : shards);
+  });
+  for (int rank = 0; rank < workers; ++rank) rows_[{Role::kWorker, rank}];
+  for (int shard = 0; shard < shards; ++shard) rows_[{Role::kServer, shard}];
 }
 
 std::uint64_t RunBoard::furthest_step() const noexcept {
@@ -67,7 +78,9 @@ void RunBoard::set_steps(const std::map<MemberId, std::uint64_t>& steps) {
 }
 
 void RunBoard::heard(const MemberId& from, const Report& report, const Moment& now) {
-  Row& row = rows_[from];
+  const auto place = rows_.find(from);
+  if (place == rows_.end()) return;  // of a world that was larger
+  Row& row = place->second;
   const std::optional<Report> before = std::exchange(row.report, report);
   row.heard = now.time;
   row.step = std::max(row.step, report.metrics.step);
@@ -79,7 +92,7 @@ void RunBoard::heard(const MemberId& from, const Report& report, const Moment& n
   const Histogram none, &steps_before = before ? before->metrics.step_time : none;
   if (steps.count() > steps_before.count())
     row.step_s = to_seconds(steps.sum - steps_before.sum) / static_cast<double>(steps.count() - steps_before.count());
-  waits_.heard(from.rank, report.metrics.iterations, report.metrics.waited, static_cast<std::size_t>(facts_.workers));
+  waits_.heard(from.rank, report.metrics.iterations, report.metrics.waited, static_cast<std::size_t>(workers_));
   if (report.metrics.iterations > 0 && (phase_ == Phase::kStarting || phase_ == Phase::kRecovering) &&
       std::ranges::all_of(rows_, [](const auto& entry) { return entry.second.is_alive; }))
     phase_ = Phase::kTraining;
@@ -112,7 +125,7 @@ void RunBoard::follow_rank_0(const Report* before, const Report& report, const M
   const auto step = static_cast<std::int64_t>(metrics.step) + 1;
   add_point("step_s", now.wall_s, step, seconds / steps);
   if (metrics.samples > before->metrics.samples) {
-    samples_per_s_ = static_cast<double>(metrics.samples - before->metrics.samples) * facts_.workers / seconds;
+    samples_per_s_ = static_cast<double>(metrics.samples - before->metrics.samples) * workers_ / seconds;
     add_point("samples_per_s", now.wall_s, step, *samples_per_s_);
   }
   if (metrics.exchange_time.count() > 0) {
@@ -173,6 +186,7 @@ void RunBoard::happened(const Happening& happening, const Moment& now) {
   if (happening.member && happening.what == What::kLost) lose(*happening.member, happening);
   if (happening.member && happening.what == What::kLeft) rows_[*happening.member].is_alive = false;
   if (happening.what == What::kRestarted || happening.what == What::kResized) phase_ = Phase::kRecovering;
+  if (happening.world) set_world(happening.world->workers, happening.world->servers);
   if (happening.what == What::kStopping) phase_ = Phase::kStopping;
   if (happening.what == What::kEnded) {
     phase_ = Phase::kEnded;

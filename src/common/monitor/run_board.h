@@ -17,7 +17,7 @@
 
 namespace tutti::monitor {
 
-/// What does not change while a run goes on.
+/// What does not change while a run goes on, but for the size of the world that it begins with.
 struct RunFacts {
   std::string job;
   std::string program;
@@ -80,6 +80,8 @@ class RunBoard {
   /// The step that each worker is at: newer than its report.
   void set_steps(const std::map<MemberId, std::uint64_t>& steps);
 
+  int workers() const noexcept { return workers_; }
+  int shards() const noexcept { return shards_; }
   const RunFacts& facts() const noexcept { return facts_; }
   Phase phase() const noexcept { return phase_; }
   std::optional<int> exit_code() const noexcept { return exit_code_; }
@@ -102,6 +104,7 @@ class RunBoard {
   std::uint64_t newest() const noexcept { return numbers_; }
 
  private:
+  void set_world(int workers, int shards);
   void count_lost_steps(Row& row, const Metrics& metrics);
   void follow_rank_0(const Report* before, const Report& report, const Moment& now);
   void follow_checkpoints(const Report* before, const Report& report, const MemberId& from, const Moment& now);
@@ -113,6 +116,7 @@ class RunBoard {
 
   const RunFacts facts_;
   const Moment start_;
+  int workers_ = 0, shards_ = 0;
   Phase phase_ = Phase::kStarting;
   std::optional<int> exit_code_;
   std::string cause_;

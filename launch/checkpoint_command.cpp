@@ -8,6 +8,7 @@
 
 #include "common/checkpoint_file.h"
 #include "common/secret.h"
+#include "launch/complain.h"
 
 namespace tutti::launch {
 namespace {
@@ -141,10 +142,7 @@ Result<CheckpointReport> show_checkpoint(FileSystem& files, const std::string& p
 int execute(const CheckpointCommand& command) {
   DiskFileSystem disk;
   const auto report = report_of(disk, command);
-  if (!report) {
-    fmt::print(stderr, "tutti: {}\n", report.error().text());
-    return exit_code(report.error().code);
-  }
+  if (!report) return complain(report.error());
   fmt::print("{}", report->text);
   return report->exit_code;
 }

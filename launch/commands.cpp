@@ -17,6 +17,7 @@
 #include "common/recording.h"
 #include "common/status_line.h"
 #include "common/stop_signals.h"
+#include "launch/complain.h"
 #include "launch/doctor.h"
 #include "launch/executable.h"
 #include "launch/explain.h"
@@ -29,11 +30,6 @@
 
 namespace tutti::launch {
 namespace {
-
-int complain(const Failure& failure) {
-  fmt::print(stderr, "tutti: {}\n", failure.text());
-  return exit_code(failure.code);
-}
 
 /// One agent for each node of Slurm's allocation, which goes by its number.
 std::vector<std::string> expected_nodes(const Environment& environment) {

@@ -15,6 +15,7 @@
 
 #include "launch/bench/report.h"
 #include "launch/bench/turn_line.h"
+#include "launch/complain.h"
 
 namespace tutti::launch {
 namespace {
@@ -51,7 +52,7 @@ pid_t start(const BenchCommand& command, const std::function<int(const BenchComm
   std::exit(execute(command));
 }
 
-int code_of(int status) {
+int code_of_side(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -68,7 +69,7 @@ int run_pair(const std::array<BenchCommand, 2>& pair, const std::function<int(co
     const auto one = std::ranges::find(left, ended);
     if (one == left.end()) continue;
     *one = 0;
-    if (code == 0) code = code_of(status);
+    if (code == 0) code = code_of_side(status);
     for (const pid_t other : left) {
       if (code != 0 && other > 0) ::kill(other, SIGTERM);
     }
@@ -114,10 +115,7 @@ int execute_guards(const BenchCommand& command, const std::function<int(const Be
     std::error_code error;
     std::filesystem::create_directory(turns, error);
     const auto made = bench::TurnLine::make(turns);
-    if (!made) {
-      fmt::print(stderr, "tutti: {}\n", made.error().text());
-      return exit_code(made.error().code);
-    }
+    if (!made) return complain(made.error());
     if (const int code = run_pair(pair, execute); code != 0) return code;
   }
   return 0;

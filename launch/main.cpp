@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "launch/commands.h"
+#include "launch/complain.h"
 #include "launch/executable.h"
 
 namespace {
@@ -26,10 +27,7 @@ int main(int argc, char** argv) {
   line[0] = own_executable();
 
   const auto command = parse_command({line.begin() + 1, line.end()});
-  if (!command) {
-    fmt::print(stderr, "tutti: {}\n", command.error().text());
-    return tutti::exit_code(command.error().code);
-  }
+  if (!command) return complain(command.error());
   if (const auto* print = std::get_if<PrintCommand>(&*command)) {
     fmt::print("{}", print->text);
     return 0;

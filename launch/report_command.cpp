@@ -11,6 +11,7 @@
 #include "common/assert.h"
 #include "common/monitor/history.h"
 #include "common/monitor/page.h"
+#include "launch/complain.h"
 
 namespace tutti::launch {
 namespace {
@@ -67,10 +68,7 @@ int execute(const ReportCommand& command) {
   const std::string out = command.out.empty() ? command.folders.front() + "/report.html" : command.out;
   const auto page = report_page(command.folders);
   const Result<> written = page ? write(out, *page) : Result<>(page.error());
-  if (!written) {
-    fmt::print(stderr, "tutti: {}\n", written.error().text());
-    return exit_code(written.error().code);
-  }
+  if (!written) return complain(written.error());
   fmt::print("{}\n", out);
   return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "common/config.h"
 #include "common/file.h"
+#include "launch/complain.h"
 
 namespace tutti::launch {
 namespace {
@@ -57,9 +58,7 @@ Result<> leave_wish(const std::string& run_folder, int workers) {
 
 int execute(const ResizeCommand& command) {
   const auto left = leave_wish(command.folder, command.workers);
-  if (left) return 0;
-  fmt::print(stderr, "tutti: {}\n", left.error().text());
-  return exit_code(left.error().code);
+  return left ? 0 : complain(left.error());
 }
 
 struct WishReader::Impl : std::enable_shared_from_this<Impl> {

@@ -17,6 +17,7 @@
 #include "common/monitor/monitor.h"
 #include "common/monitor/state_table.h"
 #include "common/status_line.h"
+#include "launch/complain.h"
 
 namespace tutti::launch {
 namespace {
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 5s;
+constexpr auto kAnswerPatience = 5s;
 constexpr auto kBetweenLooks = 1s;
 constexpr std::size_t kEvents = 8;
 constexpr std::size_t kAddressBytesMax = 4096;
@@ -46,7 +47,7 @@ std::string address_in(const std::string& folder) {
 }
 
 Result<json::object> ask(const std::string& url) {
-  const auto text = monitor::http_get(url, "/state.json", kPatience);
+  const auto text = monitor::http_get(url, "/state.json", kAnswerPatience);
   if (!text) return text.error();
   return monitor::parse_state(*text, url);
 }
@@ -69,11 +70,6 @@ Result<json::object> look(const std::string& folder) {
 bool is_over(const json::object& state) {
   const json::value& phase = state.at("phase");
   return phase == "ended" || phase == "cut off";
-}
-
-int complain(const Failure& failure) {
-  fmt::print(stderr, "tutti: {}\n", failure.text());
-  return exit_code(failure.code);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace tutti::bench {
 namespace {
 
-constexpr double kFloatSumTolerance = 1e-6;
+constexpr double kStepSumTolerance = 1e-6;
 
 class ByDataParallel final : public Averaging {
  public:
@@ -42,7 +42,7 @@ double tolerance_of(const Session& session, double wanted) {
   if (wanted >= 0) return wanted;
   const auto name = session.exchange();
   const bool keeps_order = name != "gloo" && name != "mpi" && name != "nccl";
-  return keeps_order || session.world_size() <= 2 ? 0 : kFloatSumTolerance;
+  return keeps_order || session.world_size() <= 2 ? 0 : kStepSumTolerance;
 }
 
 }  // namespace

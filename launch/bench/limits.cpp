@@ -22,7 +22,7 @@ namespace {
 using boost::asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kWarmUps = 3;
+constexpr int kLimitWarmUps = 3;
 constexpr int kSamples = 20;
 
 double us_since(Clock::time_point begin) {
@@ -61,14 +61,14 @@ std::vector<double> send_to_self(std::uint64_t bytes) {
   std::exception_ptr failure;
   std::jthread receiver([&failure, bytes, in = std::move(in)]() mutable {
     try {
-      receive(std::move(in), bytes, kWarmUps + kSamples);
+      receive(std::move(in), bytes, kLimitWarmUps + kSamples);
     } catch (...) {
       failure = std::current_exception();  // the sender sees the connection's end
     }
   });
   const std::vector<std::byte> message(bytes, std::byte{1});
   std::vector<double> us;
-  for (int i = 0; i < kWarmUps + kSamples; ++i) {
+  for (int i = 0; i < kLimitWarmUps + kSamples; ++i) {
     const auto begin = Clock::now();
     char answer = 0;
     boost::asio::write(out, boost::asio::buffer(message));
@@ -77,7 +77,7 @@ std::vector<double> send_to_self(std::uint64_t bytes) {
   }
   receiver.join();
   if (failure) std::rethrow_exception(failure);
-  us.erase(us.begin(), us.begin() + kWarmUps);
+  us.erase(us.begin(), us.begin() + kLimitWarmUps);
   return us;
 }
 
@@ -87,7 +87,7 @@ Measurement measure_memcpy(Session& session, std::uint64_t bytes) {
   const std::size_t batch = batch_size(bytes);
   std::vector<std::byte> from(bytes, std::byte{1}), to(bytes);
   std::vector<double> us;
-  for (int i = 0; i < kWarmUps + kSamples; ++i) {
+  for (int i = 0; i < kLimitWarmUps + kSamples; ++i) {
     session.barrier();
     const auto begin = Clock::now();
     for (std::size_t b = 0; b < batch; ++b) {
@@ -97,7 +97,7 @@ Measurement measure_memcpy(Session& session, std::uint64_t bytes) {
     }
     us.push_back(us_since(begin) / static_cast<double>(batch));
   }
-  us.erase(us.begin(), us.begin() + kWarmUps);
+  us.erase(us.begin(), us.begin() + kLimitWarmUps);
   session.all_reduce(us, Combine::kMax);
   return limit("memcpy", session.world_size(), bytes, us);
 }

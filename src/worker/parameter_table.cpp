@@ -53,16 +53,17 @@ std::optional<std::string> compare_tensors(std::string_view kind, const std::vec
                      extra ? our_rank : their_rank, extra ? their_rank : our_rank);
 }
 
-constexpr std::size_t kPieceBytes = 512u << 10;  // below the bound of a control part
+constexpr std::size_t kTablePieceBytes = 512u << 10;  // below the bound of a control part
 
 /// Rank 0's table, which may be larger than one control message.
 Result<ParameterTable> receive_table_of_rank_0(const std::string& own_bytes, Member& member, Deadline deadline) {
-  auto count = member.broadcast(std::to_string((own_bytes.size() + kPieceBytes - 1) / kPieceBytes), 0, deadline);
+  auto count =
+      member.broadcast(std::to_string((own_bytes.size() + kTablePieceBytes - 1) / kTablePieceBytes), 0, deadline);
   TUTTI_TRY(count);
   std::string bytes;
   for (std::size_t i = 0, pieces = std::stoul(*count); i < pieces; ++i) {
-    const std::size_t begin = std::min(i * kPieceBytes, own_bytes.size());
-    auto piece = member.broadcast(own_bytes.substr(begin, kPieceBytes), 0, deadline);
+    const std::size_t begin = std::min(i * kTablePieceBytes, own_bytes.size());
+    auto piece = member.broadcast(own_bytes.substr(begin, kTablePieceBytes), 0, deadline);
     TUTTI_TRY(piece);
     bytes += *piece;
   }

@@ -16,8 +16,8 @@ namespace tutti::worker {
 namespace {
 
 constexpr std::uint64_t kSlots = 8;
-constexpr std::uint64_t kPieceBytes = 128u << 10;
-constexpr std::uint64_t kRingBytes = kSlots * kPieceBytes;
+constexpr std::uint64_t kStagedPieceBytes = 128u << 10;
+constexpr std::uint64_t kRingBytes = kSlots * kStagedPieceBytes;
 
 class StagedWork final : public ShmWork {
  public:
@@ -30,8 +30,8 @@ class StagedWork final : public ShmWork {
     TUTTI_ASSERT(is_done(number), "a task is started again after its result is there");
     Task& task = tasks_[number];
     const std::uint64_t total = task.what.spec.bytes();
-    for (std::uint64_t offset = 0; offset < total; offset += kPieceBytes) {
-      pieces_.push_back({number, task.what.memory + offset, std::min(kPieceBytes, total - offset)});
+    for (std::uint64_t offset = 0; offset < total; offset += kStagedPieceBytes) {
+      pieces_.push_back({number, task.what.memory + offset, std::min(kStagedPieceBytes, total - offset)});
       ++task.left;
     }
   }
@@ -83,7 +83,7 @@ class StagedWork final : public ShmWork {
   const BucketSpec& spec_of(std::uint64_t number) const { return tasks_[piece(number).task].what.spec; }
   bool is_shared(std::uint64_t number) const { return spec_of(number).reduction == Reduction::kBroadcast; }
   std::byte* slot(std::uint32_t rank, std::uint64_t number) const {
-    return segment_->data().data() + rank * kRingBytes + number % kSlots * kPieceBytes;
+    return segment_->data().data() + rank * kRingBytes + number % kSlots * kStagedPieceBytes;
   }
   std::uint64_t copied_in_by(std::uint32_t rank) const { return segment_->ready(rank, 0); }
   std::uint64_t copied_out_by(std::uint32_t rank) const { return segment_->ready(rank, 1); }

@@ -12,7 +12,7 @@ namespace tutti::launch {
 namespace {
 
 using testing::eventually;
-constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kChildPatience = std::chrono::seconds(10);
 
 ChildSpec shell(const std::string& script) {
   ChildSpec spec;
@@ -23,7 +23,7 @@ ChildSpec shell(const std::string& script) {
 
 int wait_status_of(ChildProcess& child) {
   std::optional<int> status;
-  EXPECT_TRUE(eventually(kPatience, [&] { return (status = child.reap()).has_value(); }));
+  EXPECT_TRUE(eventually(kChildPatience, [&] { return (status = child.reap()).has_value(); }));
   return status.value_or(-1);
 }
 
@@ -96,7 +96,7 @@ TEST(ChildProcess, LeadsAGroupThatEndsWithIt) {
   auto child = ChildProcess::start(shell("sleep 1000 & echo $!")).value();
   wait_status_of(child);
   const FileDescriptor out = child.take_stdout();
-  EXPECT_TRUE(eventually(kPatience, [&] { return read_all(out.get(), 100, "stdout").has_value(); }))
+  EXPECT_TRUE(eventually(kChildPatience, [&] { return read_all(out.get(), 100, "stdout").has_value(); }))
       << "the grandchild holds the pipe until it is dead";
 }
 

@@ -17,12 +17,12 @@
 namespace tutti::ps {
 namespace {
 
-constexpr int kRanks = 3;
+constexpr int kSummingRanks = 3;
 constexpr std::size_t kElements = 5 * 512 - 100;  // five blocks, of which the last is shorter
 constexpr std::size_t kBytes = kElements * sizeof(float);
 constexpr Round kRound{7, 1};
 const ByteRanges kWhole{{0, kBytes}};
-constexpr ChunkJournal::Layout kLayout{kRanks * kBytes, 1, 1};
+constexpr ChunkJournal::Layout kLayout{kSummingRanks * kBytes, 1, 1};
 
 /// Ends the process after so many passes.
 class Death final : public CopyMeter {
@@ -39,7 +39,7 @@ class Death final : public CopyMeter {
 class ShardThatDies : public testing::Test {
  protected:
   void SetUp() override {
-    for (int rank = 0; rank < kRanks; ++rank) write_input(rank);
+    for (int rank = 0; rank < kSummingRanks; ++rank) write_input(rank);
   }
 
   std::span<float> bucket(int rank) {
@@ -53,17 +53,17 @@ class ShardThatDies : public testing::Test {
   }
 
   /// What a shard of this generation does when every rank has pushed; `known` is what each rank names.
-  void reduce(std::uint32_t generation, const std::array<ByteRanges, kRanks>& known, SumTools tools) {
+  void reduce(std::uint32_t generation, const std::array<ByteRanges, kSummingRanks>& known, SumTools tools) {
     ChunkSet set;
-    for (int rank = 0; rank < kRanks; ++rank) {
+    for (int rank = 0; rank < kSummingRanks; ++rank) {
       std::shared_ptr<std::byte> shared(segment_, place(rank));
-      set.add(rank, kRound, {Buffer(), std::move(shared), false, known[static_cast<std::size_t>(rank)]}, kRanks);
+      set.add(rank, kRound, {Buffer(), std::move(shared), false, known[static_cast<std::size_t>(rank)]}, kSummingRanks);
     }
     SumJournal journal{journal_, 0, generation};
     set.reduce(chunk_, Buffer(), tools, journal);
   }
   /// Whether it came to its end before.
-  bool die_after(int passes, std::uint32_t generation, const std::array<ByteRanges, kRanks>& known) {
+  bool die_after(int passes, std::uint32_t generation, const std::array<ByteRanges, kSummingRanks>& known) {
     const pid_t child = ::fork();
     if (child == 0) {
       const auto of_parent = segment_;  // not inherited: to unmap it would unmap what lies in its place now
@@ -92,7 +92,7 @@ class ShardThatDies : public testing::Test {
     return known;
   }
   void expect_results() {
-    for (int rank = 0; rank < kRanks; ++rank) {
+    for (int rank = 0; rank < kSummingRanks; ++rank) {
       for (std::size_t i = 0; i < kElements; ++i) ASSERT_EQ(bucket(rank)[i], result(i)) << rank << ", element " << i;
     }
   }
@@ -109,8 +109,8 @@ TEST_F(ShardThatDies, LeavesTheInputOrTheResultOfEachBlock) {
   for (; !is_done; ++deaths) {
     SetUp();
     is_done = die_after(deaths, 1, {});
-    std::array<ByteRanges, kRanks> found;
-    for (int rank = 0; rank < kRanks; ++rank) found[static_cast<std::size_t>(rank)] = look_up(rank, 1);
+    std::array<ByteRanges, kSummingRanks> found;
+    for (int rank = 0; rank < kSummingRanks; ++rank) found[static_cast<std::size_t>(rank)] = look_up(rank, 1);
     EXPECT_EQ(found[1], found[0]);
     EXPECT_EQ(found[2], found[0]);
     EXPECT_EQ(found[0] == kWhole, is_done || deaths >= 5 * 10 - 6);
@@ -118,12 +118,12 @@ TEST_F(ShardThatDies, LeavesTheInputOrTheResultOfEachBlock) {
     expect_results();
   }
   // Of each block: read from each rank, written aside; read and written for each rank.
-  EXPECT_EQ(deaths, 5 * (kRanks + 1 + 2 * kRanks) + 1);
+  EXPECT_EQ(deaths, 5 * (kSummingRanks + 1 + 2 * kSummingRanks) + 1);
 }
 
 TEST_F(ShardThatDies, IsReplacedTogetherWithARank) {
   ASSERT_FALSE(die_after(2 * 10 + 7, 1, {}));
-  std::array<ByteRanges, kRanks> found{look_up(0, 1), {}, look_up(2, 1)};
+  std::array<ByteRanges, kSummingRanks> found{look_up(0, 1), {}, look_up(2, 1)};
   EXPECT_EQ(found[0], (ByteRanges{{0, 3 * 2048}})) << "the third block lay in the scratch";
   write_input(1);  // the newcomer's
   reduce(2, found, {});
@@ -134,10 +134,10 @@ TEST_F(ShardThatDies, IsFollowedByOneThatDiesAsWell) {
   for (int deaths = 0;; ++deaths) {
     SetUp();
     ASSERT_FALSE(die_after(3 * 10 + 5, 1, {}));
-    std::array<ByteRanges, kRanks> found{look_up(0, 1), look_up(1, 1), {}};
+    std::array<ByteRanges, kSummingRanks> found{look_up(0, 1), look_up(1, 1), {}};
     write_input(2);
     const bool is_done = die_after(deaths, 2, found);
-    for (int rank = 0; rank < kRanks; ++rank) {
+    for (int rank = 0; rank < kSummingRanks; ++rank) {
       auto& known = found[static_cast<std::size_t>(rank)];
       known = look_up(rank, 2, known);
     }
@@ -183,13 +183,13 @@ TEST_F(ShardThatDies, SumsWithHelpersInTheirOwnScratches) {
 // A rank whose buckets lie elsewhere by now sends what it holds.
 TEST_F(ShardThatDies, IsReplacedByOneThatSharesNothing) {
   ASSERT_FALSE(die_after(10 + 5, 1, {}));
-  BufferPool pool(kBytes, kRanks);
+  BufferPool pool(kBytes, kSummingRanks);
   ChunkSet set;
-  for (int rank = 0; rank < kRanks; ++rank) {
+  for (int rank = 0; rank < kSummingRanks; ++rank) {
     Buffer received = pool.take();
     ByteRanges found = look_up(rank, 1);
     std::memcpy(received.get(), place(rank), kBytes);
-    set.add(rank, kRound, {std::move(received), nullptr, false, std::move(found)}, kRanks);
+    set.add(rank, kRound, {std::move(received), nullptr, false, std::move(found)}, kSummingRanks);
   }
   SumJournal none;
   const SharedBuffer sent = set.reduce(chunk_, Buffer(), {}, none).result;

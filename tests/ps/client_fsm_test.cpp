@@ -11,7 +11,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr std::uint32_t kGeneration = 2;
+constexpr std::uint32_t kClientGeneration = 2;
 
 /// Three buckets over two shards: eight chunks of 64 bytes, an empty bucket, one broadcast of 10 bytes.
 ObjectTable table_of() {
@@ -46,7 +46,7 @@ class ClientOfRankOne : public testing::Test {
 
   std::vector<std::byte> averaged_ = std::vector<std::byte>(512);
   std::vector<std::byte> broadcast_ = std::vector<std::byte>(10);
-  ClientFsm machine_{table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration};
+  ClientFsm machine_{table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kClientGeneration};
 };
 
 TEST_F(ClientOfRankOne, IsOpenWhenEveryShardHasAgreed) {
@@ -83,7 +83,7 @@ TEST_F(ClientOfRankOne, PushesAsManyChunksToEachShardAsItsWindowAllows) {
   for (const ClientPush& push : step->pushes) {
     to_first += push.shard == 0;
     EXPECT_EQ(push.header.type, FrameType::kPush);
-    EXPECT_EQ(push.header.generation, kGeneration);
+    EXPECT_EQ(push.header.generation, kClientGeneration);
     EXPECT_EQ(push.header.step, 9u);
     EXPECT_EQ(push.header.exchange, 1u);
     EXPECT_EQ(push.header.object, 4u);
@@ -233,7 +233,8 @@ TEST_F(ClientOfRankOne, RefusesAShardThatReadsMemoryWhichIsNotShared) {
 }
 
 TEST_F(ClientOfRankOne, SendsNoBytesToAShardThatReadsItsBuckets) {
-  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration, {.is_shared = true});
+  ClientFsm placed(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kClientGeneration,
+                   {.is_shared = true});
   ASSERT_TRUE(placed.opened(0, {0, 8, 0, {}, true}) && placed.opened(1, {0, 8, 0, {}, false}));
   const auto started = placed.start({1, 0}, 0);
   ASSERT_EQ(started->pushes.size(), 8u);
@@ -251,7 +252,7 @@ TEST_F(ClientOfRankOne, SendsNoBytesToAShardThatReadsItsBuckets) {
 TEST_F(ClientOfRankOne, HasAWindowForEachConnection) {
   ObjectTable table = table_of();
   table.connections = 2;
-  ClientFsm machine(table, {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration);
+  ClientFsm machine(table, {averaged_.data(), nullptr, broadcast_.data()}, 1, kClientGeneration);
   ASSERT_TRUE(machine.opened(0, {0, 1, 0, {}}) && machine.opened(1, {0, 1, 0, {}}));
   const auto started = machine.start({1, 0}, 0);
   ASSERT_EQ(started->pushes.size(), 4u);
@@ -265,7 +266,7 @@ TEST_F(ClientOfRankOne, HasAWindowForEachConnection) {
 class ClientThatOutlivesLosses : public ClientOfRankOne {
  protected:
   ClientFsm next_machine() {
-    return ClientFsm(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kGeneration + 1,
+    return ClientFsm(table_of(), {averaged_.data(), nullptr, broadcast_.data()}, 1, kClientGeneration + 1,
                      {.keeps_inputs = true});
   }
   ClientFsm keeping_{next_machine()};
@@ -303,7 +304,7 @@ TEST_F(ClientThatOutlivesLosses, PushesInputsAndResultsAgainInTheNextGeneration)
   for (const ClientPush& push : again.pushes) {
     const bool has_result = push.header.chunk == known;
     EXPECT_EQ(push.header.flags, has_result ? kHasResult : 0);
-    EXPECT_EQ(push.header.generation, kGeneration + 1);
+    EXPECT_EQ(push.header.generation, kClientGeneration + 1);
     EXPECT_EQ(push.header.step, 3u);
     EXPECT_EQ(push.payload.size(), 64u);
     FrameHeader result = result_of(push);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -162,5 +163,11 @@ class ClusterRank {
   EventBuffer events_{4096};
   std::unique_ptr<Client> client_;
 };
+
+/// Every element of the first bucket, which is of float32.
+inline void fill(ClusterRank& rank, float value) {
+  for (std::size_t i = 0; i < rank.memory[0].size(); i += sizeof value)
+    std::memcpy(rank.memory[0].data() + i, &value, sizeof value);
+}
 
 }  // namespace tutti::ps

@@ -13,12 +13,12 @@
 namespace tutti::ps {
 namespace {
 
-struct Level {
+struct FinitenessLevel {
   const char* name;
   finite_detail::AllFinite (*check)();
 };
 
-class FiniteLevel : public ::testing::TestWithParam<Level> {
+class FiniteLevel : public ::testing::TestWithParam<FinitenessLevel> {
  protected:
   void SetUp() override {
     check_ = GetParam().check();
@@ -91,7 +91,8 @@ TEST(Finite, TakesTheBestLevelThatIsThere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, FiniteLevel,
-                         ::testing::Values(Level{"plain", finite_detail::plain}, Level{"avx2", finite_detail::avx2}),
+                         ::testing::Values(FinitenessLevel{"plain", finite_detail::plain},
+                                           FinitenessLevel{"avx2", finite_detail::avx2}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

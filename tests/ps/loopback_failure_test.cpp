@@ -20,11 +20,6 @@ using testing::HasSubstr;
 const std::vector<BucketSpec> kSixteenChunks{{DType::kFloat32, Reduction::kSum, 16 * 1024}};
 constexpr std::uint64_t kSmallChunkBytes = 4096;
 
-void fill(ClusterRank& rank, float value) {
-  const auto& bucket = rank.memory.front();
-  for (std::size_t i = 0; i < bucket.size(); i += sizeof value) std::memcpy(bucket.data() + i, &value, sizeof value);
-}
-
 float first(const ClusterRank& rank) {
   float value = 0;
   std::memcpy(&value, rank.memory.front().data(), sizeof value);

@@ -56,12 +56,12 @@ void train(Cluster& cluster, Client::Options options, int ranks) {
   self.client().close(0);
 }
 
-enum class Sharing { kNobody, kEvenRanks, kEverybody };
+enum class WhoShares { kNobody, kEvenRanks, kEverybody };
 
 struct Size {
   int ranks;
   int shards;
-  Sharing sharing = Sharing::kNobody;
+  WhoShares sharing = WhoShares::kNobody;
   int connections = 1;
 };
 
@@ -69,11 +69,11 @@ class Loopback : public testing::TestWithParam<Size> {};
 
 TEST_P(Loopback, GivesEveryRankTheBitsOfThePlainLoop) {
   const auto [ranks, shards, sharing, connections] = GetParam();
-  Cluster cluster(ranks, shards, 4, {.connections = connections, .shares_memory = sharing != Sharing::kNobody});
+  Cluster cluster(ranks, shards, 4, {.connections = connections, .shares_memory = sharing != WhoShares::kNobody});
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     Client::Options options = cluster.client_options(rank);
-    if (sharing == Sharing::kEvenRanks && rank % 2 == 1) options.placement = {};
+    if (sharing == WhoShares::kEvenRanks && rank % 2 == 1) options.placement = {};
     threads.emplace_back([&cluster, options, ranks = ranks] { train(cluster, options, ranks); });
   }
   for (std::thread& thread : threads) thread.join();
@@ -83,11 +83,11 @@ std::vector<Size> sizes() {
   std::vector<Size> sizes;
   for (int ranks = 1; ranks <= 4; ++ranks) {
     for (int shards = 1; shards <= 3; ++shards) sizes.push_back({ranks, shards});
-    sizes.push_back({ranks, 2, Sharing::kNobody, 3});
-    sizes.push_back({ranks, 2, Sharing::kEvenRanks});
-    sizes.push_back({ranks, 2, Sharing::kEverybody});
+    sizes.push_back({ranks, 2, WhoShares::kNobody, 3});
+    sizes.push_back({ranks, 2, WhoShares::kEvenRanks});
+    sizes.push_back({ranks, 2, WhoShares::kEverybody});
   }
-  sizes.push_back({3, 1, Sharing::kEvenRanks, 2});
+  sizes.push_back({3, 1, WhoShares::kEvenRanks, 2});
   return sizes;
 }
 

@@ -15,9 +15,9 @@ namespace tutti::ps {
 namespace {
 
 // Not a multiple of any block or vector, and more than one block of each dtype.
-constexpr std::size_t kElements = 20011;
+constexpr std::size_t kReducedElements = 20011;
 // One sum in some ten thousand lies so near the middle of two 16-bit numbers that the last bit of float32 decides.
-constexpr std::size_t kManyElements = 20 * kElements;
+constexpr std::size_t kManyElements = 20 * kReducedElements;
 
 std::vector<Bytes> contributions_of(DType dtype, int ranks, std::size_t elements, unsigned seed = 7) {
   std::mt19937 random(seed);
@@ -48,7 +48,7 @@ class Reduce : public testing::TestWithParam<Case> {};
 TEST_P(Reduce, EqualsThePlainLoopInRankOrder) {
   const auto [dtype, reduction] = GetParam();
   for (const int ranks : {1, 2, 3, 4, 7}) {
-    for (const std::size_t elements : {std::size_t{1}, std::size_t{63}, kElements}) {
+    for (const std::size_t elements : {std::size_t{1}, std::size_t{63}, kReducedElements}) {
       const auto contributions = contributions_of(dtype, ranks, elements);
       EXPECT_TRUE(reduced(dtype, reduction, contributions) == reference_reduce(dtype, reduction, contributions))
           << ranks << " ranks, " << elements << " elements";
@@ -58,7 +58,7 @@ TEST_P(Reduce, EqualsThePlainLoopInRankOrder) {
 
 TEST_P(Reduce, WritesTheSameIntoTheFirstContribution) {
   const auto [dtype, reduction] = GetParam();
-  auto contributions = contributions_of(dtype, 3, kElements);
+  auto contributions = contributions_of(dtype, 3, kReducedElements);
   const Bytes expected = reference_reduce(dtype, reduction, contributions);
   reduce(dtype, reduction, pointers(contributions), contributions.front());
   EXPECT_TRUE(contributions.front() == expected);
@@ -67,7 +67,7 @@ TEST_P(Reduce, WritesTheSameIntoTheFirstContribution) {
 TEST_P(Reduce, WritesTheSameOverEveryContribution) {
   const auto [dtype, reduction] = GetParam();
   for (const int ranks : {1, 2, 5, 8, 9, 17}) {
-    auto contributions = contributions_of(dtype, ranks, kElements);
+    auto contributions = contributions_of(dtype, ranks, kReducedElements);
     const Bytes expected = reference_reduce(dtype, reduction, contributions);
     std::vector<std::byte*> places;
     for (Bytes& contribution : contributions) places.push_back(contribution.data());
@@ -78,7 +78,7 @@ TEST_P(Reduce, WritesTheSameOverEveryContribution) {
 
 TEST_P(Reduce, WritesToPlacesInAnyOrderAndLeavesTheOthers) {
   const auto [dtype, reduction] = GetParam();
-  auto contributions = contributions_of(dtype, 3, kElements);
+  auto contributions = contributions_of(dtype, 3, kReducedElements);
   const std::vector<Bytes> before = contributions;
   const Bytes expected = reference_reduce(dtype, reduction, contributions);
   Bytes elsewhere(expected.size());
@@ -142,7 +142,7 @@ TEST(ReduceOfIntegers, WrapsAround) {
 
 TEST(Divide, MakesTheAverageOfASum) {
   for (const DType dtype : {DType::kFloat32, DType::kFloat64}) {
-    const auto contributions = contributions_of(dtype, 3, kElements);
+    const auto contributions = contributions_of(dtype, 3, kReducedElements);
     Bytes sum = reduced(dtype, Reduction::kSum, contributions);
     divide(dtype, sum, 3);
     EXPECT_TRUE(sum == reference_reduce(dtype, Reduction::kAverage, contributions)) << name_of(dtype);
@@ -152,10 +152,10 @@ TEST(Divide, MakesTheAverageOfASum) {
 
 TEST(Divide, RoundsSixteenBitsOnce) {
   for (const DType dtype : {DType::kBFloat16, DType::kFloat16}) {
-    Bytes divided = contributions_of(dtype, 1, kElements).front();
+    Bytes divided = contributions_of(dtype, 1, kReducedElements).front();
     Bytes expected = divided;
     divide(dtype, divided, 7);
-    for (std::size_t i = 0; i < kElements; ++i) {
+    for (std::size_t i = 0; i < kReducedElements; ++i) {
       std::uint16_t bits;
       std::memcpy(&bits, expected.data() + 2 * i, sizeof bits);
       bits = dtype == DType::kBFloat16 ? bfloat16_from_float(float_from_bfloat16(bits) / 7)

@@ -10,12 +10,8 @@
 namespace tutti::ps {
 namespace {
 
-const std::vector<BucketSpec> kBuckets{{DType::kFloat32, Reduction::kSum, 5000}};
+const std::vector<BucketSpec> kSharedBuckets{{DType::kFloat32, Reduction::kSum, 5000}};
 
-void fill(ClusterRank& rank, float value) {
-  for (std::size_t i = 0; i < rank.memory[0].size(); i += sizeof value)
-    std::memcpy(rank.memory[0].data() + i, &value, sizeof value);
-}
 float last(const ClusterRank& rank) {
   float value = 0;
   std::memcpy(&value, rank.memory[0].data() + rank.memory[0].size() - sizeof value, sizeof value);
@@ -43,7 +39,7 @@ class Sharing : public testing::Test {
 
 TEST_F(Sharing, SendsNothingThroughTheSocket) {
   ClusterRank one(cluster_, 0), other(cluster_, 1);
-  ASSERT_TRUE(one.open(kBuckets) && other.open(kBuckets));
+  ASSERT_TRUE(one.open(kSharedBuckets) && other.open(kSharedBuckets));
   exchange(one, other, 1);
   exchange(one, other, 2);
   EXPECT_EQ(received(), 0u);
@@ -53,19 +49,19 @@ TEST_F(Sharing, IsLeftOutWhereARankIsToldToUseSockets) {
   Client::Options options = cluster_.client_options(1);
   options.placement = {};
   ClusterRank one(cluster_, 0), other(cluster_, options);
-  ASSERT_TRUE(one.open(kBuckets) && other.open(kBuckets));
+  ASSERT_TRUE(one.open(kSharedBuckets) && other.open(kSharedBuckets));
   exchange(one, other);
-  EXPECT_EQ(received(), kBuckets[0].bytes());
+  EXPECT_EQ(received(), kSharedBuckets[0].bytes());
 }
 
 TEST_F(Sharing, IsLeftOutForBucketsThatLieElsewhere) {
   ClusterRank one(cluster_, 0), other(cluster_, 1);
-  ASSERT_TRUE(one.open(kBuckets) && other.open(kBuckets));
-  std::vector<std::byte> elsewhere(kBuckets[0].bytes());
+  ASSERT_TRUE(one.open(kSharedBuckets) && other.open(kSharedBuckets));
+  std::vector<std::byte> elsewhere(kSharedBuckets[0].bytes());
   one.memory[0] = elsewhere;
-  ASSERT_TRUE(one.client().open({0, 0, kBuckets, {elsewhere.data()}}, in_seconds(20)));
+  ASSERT_TRUE(one.client().open({0, 0, kSharedBuckets, {elsewhere.data()}}, in_seconds(20)));
   exchange(one, other);
-  EXPECT_EQ(received(), kBuckets[0].bytes());
+  EXPECT_EQ(received(), kSharedBuckets[0].bytes());
   one.client().close(0);
 }
 
@@ -75,27 +71,27 @@ TEST_F(Sharing, FallsBackToTheSocketWhereTheShardIsOfAnotherHost) {
   first.placement = cluster_.placement(0);
   second.placement = cluster_.placement(1);
   ClusterRank one(elsewhere, first), other(elsewhere, second);
-  ASSERT_TRUE(one.open(kBuckets) && other.open(kBuckets));
+  ASSERT_TRUE(one.open(kSharedBuckets) && other.open(kSharedBuckets));
   exchange(one, other);
-  EXPECT_EQ(received(), 2 * kBuckets[0].bytes());
+  EXPECT_EQ(received(), 2 * kSharedBuckets[0].bytes());
 }
 
 TEST_F(Sharing, FallsBackToTheSocketWhereTheShardCannotHaveTheMemory) {
   ClusterRank one(cluster_, 0), other(cluster_, 1);
-  ASSERT_TRUE(one.place(kBuckets) && other.place(kBuckets));
-  const ObjectTable plan{0, 1, 2, 1, 4096, kBuckets};
+  ASSERT_TRUE(one.place(kSharedBuckets) && other.place(kSharedBuckets));
+  const ObjectTable plan{0, 1, 2, 1, 4096, kSharedBuckets};
   const auto later = host_places(cluster_.placement(0), plan, cluster_.clock(), in_seconds(20));
   ASSERT_TRUE(later) << "from here on the keeper refuses the memory of the earlier plan";
   for (ClusterRank* rank : {&one, &other}) {
-    ASSERT_TRUE(rank->client().open({0, 0, kBuckets, {rank->memory[0].data()}}, in_seconds(20)));
+    ASSERT_TRUE(rank->client().open({0, 0, kSharedBuckets, {rank->memory[0].data()}}, in_seconds(20)));
   }
   exchange(one, other);
-  EXPECT_EQ(received(), 2 * kBuckets[0].bytes());
+  EXPECT_EQ(received(), 2 * kSharedBuckets[0].bytes());
 }
 
 TEST_F(Sharing, FailsARankWhoseOwnMemoryCannotBeHad) {
   ClusterRank one(cluster_, 0), other(cluster_, 1);
-  ASSERT_TRUE(one.place(kBuckets));
+  ASSERT_TRUE(one.place(kSharedBuckets));
   const auto placed = other.place({{DType::kFloat32, Reduction::kSum, 5001}});
   ASSERT_FALSE(placed);
   EXPECT_EQ(placed.error().code, Errc::kMismatch);
@@ -103,13 +99,13 @@ TEST_F(Sharing, FailsARankWhoseOwnMemoryCannotBeHad) {
 
 TEST_F(Sharing, GoesOnWithARankThatComesAgain) {
   ClusterRank other(cluster_, 1);
-  ASSERT_TRUE(other.open(kBuckets));
+  ASSERT_TRUE(other.open(kSharedBuckets));
   {
     ClusterRank gone(cluster_, 0);
-    ASSERT_TRUE(gone.open(kBuckets));
+    ASSERT_TRUE(gone.open(kSharedBuckets));
   }
   ClusterRank again(cluster_, 0);
-  ASSERT_TRUE(again.open(kBuckets));
+  ASSERT_TRUE(again.open(kSharedBuckets));
   exchange(again, other);
   EXPECT_EQ(received(), 0u);
 }
@@ -117,11 +113,11 @@ TEST_F(Sharing, GoesOnWithARankThatComesAgain) {
 TEST(SeveralConnections, AreAllReplacedWhenTheRankComesAgain) {
   Cluster cluster(2, 2, 1, {.connections = 3});
   ClusterRank other(cluster, 1);
-  ASSERT_TRUE(other.open(kBuckets));
+  ASSERT_TRUE(other.open(kSharedBuckets));
   ClusterRank unnoticed(cluster, 0);  // its connections stay open
-  ASSERT_TRUE(unnoticed.open(kBuckets));
+  ASSERT_TRUE(unnoticed.open(kSharedBuckets));
   ClusterRank again(cluster, 0);
-  ASSERT_TRUE(again.open(kBuckets));
+  ASSERT_TRUE(again.open(kSharedBuckets));
   fill(again, 1);
   fill(other, 2);
   ASSERT_TRUE(again.start(1) && other.start(1));
@@ -136,11 +132,11 @@ TEST(SeveralConnections, AreAllReplacedWhenTheRankComesAgain) {
 TEST(SeveralConnections, MustBeAsManyOnEveryRank) {
   Cluster cluster(2, 1, 4, {.connections = 2});
   ClusterRank one(cluster, 0);
-  ASSERT_TRUE(one.open(kBuckets));
+  ASSERT_TRUE(one.open(kSharedBuckets));
   Client::Options options = cluster.client_options(1);
   options.connections = 3;
   ClusterRank other(cluster, options);
-  const auto opened = other.open(kBuckets);
+  const auto opened = other.open(kSharedBuckets);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::kMismatch);
 }

@@ -13,7 +13,7 @@ namespace {
 using Kind = CoordinatorAction::Kind;
 
 // A wait beyond that is one without an end; and the sum with the time must not overflow.
-constexpr std::uint64_t kWaitMax = std::chrono::nanoseconds(std::chrono::hours(24 * 365)).count();
+constexpr std::uint64_t kLongestWait = std::chrono::nanoseconds(std::chrono::hours(24 * 365)).count();
 
 }  // namespace
 
@@ -247,7 +247,7 @@ void CoordinatorFsm::refuse(const MemberId& to, FrameType type, std::uint64_t re
 }
 
 TimePoint CoordinatorFsm::deadline_of(std::uint64_t wait_ns) const {
-  return now_ + std::chrono::nanoseconds(std::min(wait_ns, kWaitMax));
+  return now_ + std::chrono::nanoseconds(std::min(wait_ns, kLongestWait));
 }
 
 }  // namespace tutti

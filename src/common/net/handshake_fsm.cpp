@@ -11,7 +11,7 @@ namespace tutti {
 namespace {
 
 using Bytes = std::vector<std::byte>;
-using Kind = HandshakeAction::Kind;
+using ActionKind = HandshakeAction::Kind;
 
 constexpr std::string_view kName = "TUTTI";
 constexpr std::array<std::uint8_t, 3> kProtocolVersion = {0, 0, 2};
@@ -59,13 +59,13 @@ bool is_proof(std::span<const std::byte> bytes, const Digest& expected) {
 }
 
 HandshakeAction need(std::size_t bytes) {
-  return {Kind::kNeedMore, bytes, {}, {}};
+  return {ActionKind::kNeedMore, bytes, {}, {}};
 }
 HandshakeAction send(Bytes bytes, std::size_t need_bytes) {
-  return {Kind::kSend, need_bytes, std::move(bytes), {}};
+  return {ActionKind::kSend, need_bytes, std::move(bytes), {}};
 }
 HandshakeAction failed(Errc code, std::string message, Bytes last_words = {}) {
-  return {Kind::kFailed, 0, std::move(last_words), fail(code, std::move(message))};
+  return {ActionKind::kFailed, 0, std::move(last_words), fail(code, std::move(message))};
 }
 
 HandshakeAction wrong_length() {
@@ -99,7 +99,7 @@ HandshakeAction ClientHandshakeFsm::feed(std::span<const std::byte> bytes) {
   const State state = std::exchange(state_, State::kDone);
   if (state == State::kChallenge && bytes.size() == kChallengeBytes) return answer(bytes);
   if (state == State::kVerdict && bytes.size() == kVerdictBytes) {
-    if (bytes[0] == kWelcome) return {Kind::kDone, 0, {}, {}};
+    if (bytes[0] == kWelcome) return {ActionKind::kDone, 0, {}, {}};
     return failed(Errc::kAuthentication, "the peer refused this process: it is of another job");
   }
   return wrong_length();
@@ -165,7 +165,7 @@ HandshakeAction ServerHandshakeFsm::judge(std::span<const std::byte> proof) {
   if (!std::ranges::equal(std::span(hello_).subspan(kMagicBytes + 12, sizeof(JobId)), job_)) {
     return failed(Errc::kAuthentication, "the peer is of another job", {kRefused});
   }
-  return {Kind::kDone, 0, {kWelcome}, {}};
+  return {ActionKind::kDone, 0, {kWelcome}, {}};
 }
 
 }  // namespace tutti

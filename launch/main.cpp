@@ -40,5 +40,6 @@ int main(int argc, char** argv) {
   if (const auto* resize = std::get_if<ResizeCommand>(&*command)) return execute(*resize);
   if (const auto* server = std::get_if<ServerCommand>(&*command)) return execute(*server, environment);
   if (const auto* explain = std::get_if<ExplainCommand>(&*command)) return execute(*explain);
+  if (const auto* trace = std::get_if<TraceCommand>(&*command)) return execute(*trace);
   return execute(std::get<DoctorCommand>(*command), environment);
 }

@@ -59,6 +59,14 @@ std::string_view name_of(EventKind kind) noexcept {
       return "run_ended";
     case EventKind::kStepSkipped:
       return "step_skipped";
+    case EventKind::kPushStarted:
+      return "push_started";
+    case EventKind::kResultArriving:
+      return "result_arriving";
+    case EventKind::kPushArrived:
+      return "push_arrived";
+    case EventKind::kClockOffset:
+      return "clock_offset";
   }
   return "unknown";
 }

@@ -25,6 +25,8 @@ bool is_known(FrameType type) {
     case FrameType::kRegroup:
     case FrameType::kRestart:
     case FrameType::kUnreachable:
+    case FrameType::kClockQuestion:
+    case FrameType::kClockAnswer:
     case FrameType::kChildExited:
     case FrameType::kShutdown:
     case FrameType::kAgentDone:

@@ -28,6 +28,8 @@ enum class FrameType : std::uint16_t {
   kRegroup,
   kRestart,
   kUnreachable,
+  kClockQuestion = 14,
+  kClockAnswer,
   // between an agent and the coordinator
   kChildExited = 32,
   kShutdown,

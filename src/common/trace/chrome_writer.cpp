@@ -13,9 +13,9 @@ namespace tutti {
 namespace {
 
 constexpr std::size_t kWriteBytes = 64 * 1024;
-// Viewers tell threads apart by their number alone.
-constexpr int kThreadsInAProcess = 100'000;
-constexpr int kLanesOfAKind = 10'000;
+// Viewers tell threads apart by their number alone, and some show them in its order.
+constexpr std::int64_t kThreadsInAProcess = 100'000;
+constexpr std::int64_t kLanesOfAKind = 10'000;
 
 std::string quoted(std::string_view text) {
   return boost::json::serialize(boost::json::string(text));
@@ -66,11 +66,10 @@ void ChromeWriter::begin_process(int pid, const std::string& name, Role role,
   tell("process_sort_index", fmt::format("\"sort_index\":{}", pid));
 }
 
-int ChromeWriter::thread_of(const Lane& lane) {
-  const auto [found, is_new] =
-      threads_.try_emplace(lane, pid_ * kThreadsInAProcess + static_cast<int>(threads_.size()) + 1);
-  const int thread = found->second;
-  if (!is_new) return thread;
+std::int64_t ChromeWriter::thread_of(const Lane& lane) {
+  const std::int64_t order = static_cast<std::int64_t>(lane.kind) * kLanesOfAKind + lane.number + 1;
+  const std::int64_t thread = pid_ * kThreadsInAProcess + order;
+  if (!threads_.insert(lane).second) return thread;
   begin_event();
   fmt::format_to(std::back_inserter(text_),
                  R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":{}}}}})", pid_, thread,
@@ -78,7 +77,7 @@ int ChromeWriter::thread_of(const Lane& lane) {
   begin_event();
   fmt::format_to(std::back_inserter(text_),
                  R"({{"ph":"M","name":"thread_sort_index","pid":{},"tid":{},"args":{{"sort_index":{}}}}})", pid_,
-                 thread, static_cast<int>(lane.kind) * kLanesOfAKind + lane.number);
+                 thread, order);
   return thread;
 }
 
@@ -93,7 +92,7 @@ void ChromeWriter::put_arguments(const TraceArguments& arguments) {
 }
 
 void ChromeWriter::slice(const TraceSlice& slice) {
-  const int thread = thread_of(slice.lane);
+  const std::int64_t thread = thread_of(slice.lane);
   const std::int64_t begin = ns_of_(slice.begin);
   const std::int64_t end = std::max(begin, ns_of_(slice.end));
   begin_event();
@@ -104,7 +103,7 @@ void ChromeWriter::slice(const TraceSlice& slice) {
 }
 
 void ChromeWriter::moment(const TraceMoment& moment) {
-  const int thread = thread_of(moment.lane);
+  const std::int64_t thread = thread_of(moment.lane);
   begin_event();
   fmt::format_to(std::back_inserter(text_), R"({{"ph":"i","s":"t","pid":{},"tid":{},"ts":{},"cat":"{}","name":{})",
                  pid_, thread, in_us(ns_of_(moment.time)), moment.category, quoted(moment.name));
@@ -112,7 +111,7 @@ void ChromeWriter::moment(const TraceMoment& moment) {
 }
 
 // At the begin of the slice it belongs to, behind it in the file.
-void ChromeWriter::flow(const FlowPoint& point, int thread, std::int64_t ns) {
+void ChromeWriter::flow(const FlowPoint& point, std::int64_t thread, std::int64_t ns) {
   constexpr const char* phases[] = {"s", "t", "f"};
   begin_event();
   fmt::format_to(std::back_inserter(text_),

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -30,10 +30,10 @@ class ChromeWriter {
   const Result<>& state() const noexcept { return state_; }
 
  private:
-  int thread_of(const Lane& lane);
+  std::int64_t thread_of(const Lane& lane);
   void begin_event();
   void put_arguments(const TraceArguments& arguments);
-  void flow(const FlowPoint& point, int thread, std::int64_t ns);
+  void flow(const FlowPoint& point, std::int64_t thread, std::int64_t ns);
   void flush(std::size_t bytes_least);
 
   const Write write_;
@@ -43,7 +43,7 @@ class ChromeWriter {
   int pid_ = 0;
   Role role_ = Role::kWorker;
   std::function<std::int64_t(TimePoint)> ns_of_;
-  std::map<Lane, int> threads_;  // of this process
+  std::set<Lane> threads_;  // of this process, that have a name
 };
 
 }  // namespace tutti

@@ -58,8 +58,8 @@ Result<> TracePart::open_window(std::size_t number) {
   if (const int error = ::posix_fallocate(file_.get(), offset, kPartWindowBytes); error != 0) {
     return fail_errno("there is no room for " + path_, error);
   }
-  void* const memory =
-      ::mmap(nullptr, kPartWindowBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file_.get(), offset);
+  // Not populated: its 256 pages come one by one, each when it is written to, which stops nobody for long.
+  void* const memory = ::mmap(nullptr, kPartWindowBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), offset);
   if (memory == MAP_FAILED) return fail_errno("cannot map " + path_, errno);
   windows_[number].store(static_cast<std::byte*>(memory), std::memory_order_release);
   if (number >= 2) {

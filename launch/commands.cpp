@@ -255,7 +255,7 @@ int execute(const TraceCommand& command) {
   const auto merged = merge_trace(folder, trace);
   if (!merged) return complain(merged.error());
   for (const std::string& why : merged->skipped) fmt::print(stderr, "tutti: skipped: {}\n", why);
-  fmt::print("{}: {} processes\n", trace, merged->parts.size());
+  fmt::print("{}: {} process{}\n", trace, merged->parts.size(), merged->parts.size() == 1 ? "" : "es");
   return 0;
 }
 

@@ -17,7 +17,6 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
-using ::testing::StartsWith;
 
 constexpr std::int64_t kStruckAt = 60;
 
@@ -56,6 +55,24 @@ TEST_F(KilledTrace, OfAWorkerShowsItAndItsSuccessor) {
   EXPECT_THAT(trace.slices("rank 0", "recovery"), SizeIs(1));
   EXPECT_THAT(trace.moments("rank 0", "generation_changed"), SizeIs(1));
   EXPECT_THAT(trace.moments("agent 0", "member_lost"), Contains(::testing::Field(&ShownSlice::name, "rank 1 lost")));
+  EXPECT_FALSE(std::filesystem::exists(parts_folder(path)));
+}
+
+// Two hosts, which this machine plays.
+TEST_F(KilledTrace, HasTheClocksAndAgentsOfAllHosts) {
+  ChaosRun run(traced({.exchange = "shm+ps", .shards = 2, .faults = {"3:40:backward:9"}, .hosts = 2}));
+  run.expect_same_bits();
+  const TraceDocument trace = TraceDocument::of(path);
+  expect_nested(trace);
+  EXPECT_THAT(trace.moments("agent 1 on host1", "member_lost"),
+              Contains(::testing::Field(&ShownSlice::name, "rank 3 lost")));
+  for (const char* host : {"host0", "host1"}) {
+    EXPECT_EQ(trace.about().at("clocks").as_object().at(host).as_object().at("by").as_string(), "round trips") << host;
+  }
+  for (const char* rank : {"rank 0 on host0", "rank 2 on host1"}) {
+    EXPECT_FALSE(trace.slices(rank, "push").empty()) << rank << " carries the sums of its host";
+    expect_steps_until(trace, rank, 199);
+  }
   EXPECT_FALSE(std::filesystem::exists(parts_folder(path)));
 }
 

@@ -21,7 +21,6 @@
 #include "common/file.h"
 #include "common/trace/part.h"
 #include "common/trace/part_reader.h"
-#include "tutti/version.h"
 
 namespace tutti {
 namespace {
@@ -126,8 +125,7 @@ void Merge::add(const std::string& path) {
 }
 
 std::string Merge::about(const ClockMap& clocks) const {
-  json::object about{{"tutti", kVersion},
-                     {"processes", sources_.size()},
+  json::object about{{"processes", sources_.size()},
                      {"torn_entries", result_.torn},
                      {"skipped_parts", json::array(result_.skipped.begin(), result_.skipped.end())},
                      {"clocks", describe_clocks(clocks)}};

@@ -30,6 +30,7 @@ void ExchangeTrack::take(const Event& event) {
   const Key key{event.object, event.bucket};
   switch (event.kind) {
     case EventKind::kBucketReady:
+      if (buckets_.contains(key)) return;  // the client of a parameter server has it now
       return sink_.moment({{Lane::Kind::kExchange, 0},
                            "ready",
                            fmt::format("bucket {} ready", event.bucket),

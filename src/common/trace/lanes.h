@@ -31,6 +31,7 @@ class OpenSlices {
       *free = true;
     open_[key] = {event, lane};
   }
+  bool contains(const Key& key) const { return open_.contains(key); }
   /// Nothing when it had not begun.
   std::optional<Open> end(const Key& key) {
     const auto found = open_.find(key);

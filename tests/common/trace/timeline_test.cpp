@@ -132,6 +132,16 @@ TEST(Timeline, GivesBucketsThatOverlapLanesOfTheirOwn) {
   EXPECT_EQ(trace.slices("rank 0", "bucket").front().argument("bytes"), 4096);
 }
 
+TEST(Timeline, TellsOnceThatABucketIsReady) {
+  const auto trace = of_rank({traced(9, Kind::kBucketReady, 5, 2), traced(10, Kind::kBucketStarted, 5, 2),
+                              traced(11, Kind::kBucketReady, 5, 2), traced(30, Kind::kBucketDone, 5, 2),
+                              traced(40, Kind::kBucketReady, 6, 2)});
+  const auto ready = trace.moments("rank 0", "ready");
+  ASSERT_THAT(ready, SizeIs(2));
+  EXPECT_EQ(ready.front().ts, 9);
+  EXPECT_EQ(ready.back().argument("step"), 6);
+}
+
 TEST(Timeline, SumsFromTheLastArrivalAndNamesTheRankItWaitedFor) {
   const auto trace = trace_of(
       all_of_them(traced_process({.role = Role::kServer, .rank = 2, .host = "node2"},

@@ -84,7 +84,7 @@ TEST_F(KilledTrace, OfTheAgentThatWouldHaveMadeItIsMadeByItsGuard) {
   ASSERT_TRUE(eventually(kPatience, [&] { return !std::filesystem::exists(parts_folder(path)); }));
   const TraceDocument trace = TraceDocument::of(path);
   expect_nested(trace);
-  for (const char* rank : {"rank 0", "rank 1"}) expect_steps_until(trace, rank, kStruckAt);
+  for (const char* rank : {"rank 0", "rank 1"}) expect_steps_until(trace, rank, kStruckAt - 1);
   EXPECT_FALSE(trace.slices("shard 0", "sum").empty());
   EXPECT_EQ(run.run().leftovers(kGone), "");
 }
@@ -99,7 +99,7 @@ TEST_F(KilledTrace, OfEveryProcessIsMadeByHand) {
   RunTutti by_hand({.arguments = {"trace", parts_folder(path) + "/"}});
   ASSERT_EQ(by_hand.wait(kPatience), 0) << by_hand.err();
   EXPECT_THAT(by_hand.out(), HasSubstr(path));
-  for (const char* rank : {"rank 0", "rank 3"}) expect_steps_until(TraceDocument::of(path), rank, kStruckAt);
+  for (const char* rank : {"rank 0", "rank 3"}) expect_steps_until(TraceDocument::of(path), rank, kStruckAt - 1);
 }
 
 }  // namespace

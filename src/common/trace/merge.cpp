@@ -12,15 +12,14 @@
 #include <boost/json/serialize.hpp>
 #include <cerrno>
 #include <filesystem>
-#include <limits>
 #include <memory>
-#include <tuple>
+#include <span>
 #include <utility>
 
-#include "common/control/cause.h"
 #include "common/file.h"
 #include "common/trace/part.h"
 #include "common/trace/part_reader.h"
+#include "common/trace/write_timelines.h"
 
 namespace tutti {
 namespace {
@@ -30,24 +29,19 @@ namespace json = boost::json;
 
 constexpr std::string_view kAside = ".json";
 
-class ProcessSink final : public TimelineSink {
- public:
-  explicit ProcessSink(ChromeWriter& writer) : writer_(writer) {}
-  void slice(const TraceSlice& slice) override { writer_.slice(slice); }
-  void moment(const TraceMoment& moment) override { writer_.moment(moment); }
-
- private:
-  ChromeWriter& writer_;
-};
-
-/// "rank 3 on node2 (generation 2)"
-std::string name_of_process(const RecordedProcess& process) {
-  const std::string name = describe(MemberId{process.role, process.rank}) + " on " + process.host;
-  return process.generation <= 1 ? name : fmt::format("{} (generation {})", name, process.generation);
+/// What lies in a folder and ends so, sorted.
+std::vector<fs::path> files_in(const std::string& folder, std::string_view extension, std::error_code& error) {
+  std::vector<fs::path> found;
+  for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::end(entry); entry.increment(error)) {
+    if (entry->path().extension() == extension) found.push_back(entry->path());
+  }
+  std::ranges::sort(found);
+  return found;
 }
 
-auto place_of(const RecordedProcess& process) {
-  return std::tuple(process.role, process.rank, process.generation);
+void remove_all_in(const std::string& folder, std::string_view extension) {
+  std::error_code ignored;
+  for (const fs::path& path : files_in(folder, extension, ignored)) fs::remove(path, ignored);
 }
 
 json::object describe_clocks(const ClockMap& clocks) {
@@ -86,14 +80,10 @@ class Merge {
 };
 
 Result<> Merge::read_heads() {
-  std::vector<std::string> paths;
   std::error_code error;
-  for (auto entry = fs::directory_iterator(folder_, error); !error && entry != fs::end(entry); entry.increment(error)) {
-    if (entry->path().extension() == kPartExtension) paths.push_back(entry->path().string());
-  }
+  const std::vector<fs::path> paths = files_in(folder_, kPartExtension, error);
   if (error) return fail(Errc::kIo, "cannot read " + folder_ + ": " + error.message());
-  std::ranges::sort(paths);
-  for (const std::string& path : paths) add(path);
+  for (const fs::path& path : paths) add(path.string());
   return {};
 }
 
@@ -158,32 +148,6 @@ Result<> replace(const std::string& folder, const std::string& trace, Merge& mer
 
 }  // namespace
 
-ClockMap write_timelines(std::span<TraceSource> sources, ChromeWriter& writer) {
-  std::ranges::sort(sources, {}, [](const TraceSource& source) { return place_of(source.head.process); });
-  std::vector<ClockSource> of_clocks;
-  for (const TraceSource& source : sources) {
-    of_clocks.push_back({source.head.process.host, source.head.wall_ns, source.head.started, source.readings});
-  }
-  ClockMap clocks(of_clocks);
-  std::int64_t zero = std::numeric_limits<std::int64_t>::max();
-  for (const ClockSource& source : of_clocks) zero = std::min(zero, clocks.ns_of(source.host, source.started));
-  ProcessSink sink(writer);
-  int pid = 0;
-  for (TraceSource& source : sources) {
-    const RecordedProcess& process = source.head.process;
-    writer.begin_process(
-        ++pid, name_of_process(process), process.role,
-        [&clocks, zero, host = process.host](TimePoint time) { return clocks.ns_of(host, time) - zero; });
-    const auto timeline = make_timeline(process.role, process.generation, sink);
-    while (const auto event = source.next()) {
-      timeline->take(*event);
-      if (!writer.state()) return clocks;
-    }
-    timeline->end();
-  }
-  return clocks;
-}
-
 Result<MergedTrace> merge_trace(const std::string& folder, const std::string& trace, const std::atomic<bool>* stop) {
   Merge merge(folder, stop);
   TUTTI_TRY(merge.read_heads());
@@ -198,6 +162,7 @@ void remove_parts(const std::string& folder, const MergedTrace& merged) noexcept
         ::stat(part.path.c_str(), &there) == 0 && there.st_dev == part.device && there.st_ino == part.inode;
     if (is_it) ::unlink(part.path.c_str());
   }
+  remove_all_in(folder, kAside);  // of a merge whose process was killed
   ::rmdir(folder.c_str());
 }
 
@@ -206,10 +171,8 @@ Result<> prepare_trace(const std::string& trace) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return fail(Errc::kIo, "cannot make " + folder + " for the trace's parts: " + error.message());
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const fs::path extension = entry.path().extension();
-    if (extension == kPartExtension || extension == kAside) fs::remove(entry.path(), error);
-  }
+  remove_all_in(folder, kPartExtension);
+  remove_all_in(folder, kAside);
   const auto merged = merge_trace(folder, trace);
   return merged ? Result<>() : Result<>(merged.error());
 }

@@ -6,29 +6,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "common/event.h"
-#include "common/recording_format.h"
 #include "common/result.h"
-#include "common/trace/chrome_writer.h"
-#include "common/trace/clock_map.h"
 
 namespace tutti {
-
-/// One part, wherever it lies.
-struct TraceSource {
-  RecordingHead head;
-  std::vector<ClockReading> readings;
-  std::function<std::optional<Event>()> next;  ///< in the order of their times
-};
-/// Every process' timeline, ranks first, on the coordinator's clock; zero is when the first process began. Reads each
-/// source once.
-ClockMap write_timelines(std::span<TraceSource> sources, ChromeWriter& writer);
 
 /// What became of the parts.
 struct MergedTrace {

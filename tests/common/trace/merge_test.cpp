@@ -85,6 +85,13 @@ TEST_F(TraceOfARun, LeavesNothingElseBehind) {
   do_step(*rank, 4);  // a thread that is late does no harm
 }
 
+TEST_F(TraceOfARun, TakesAwayWhatAMergeHasLeftThatWasKilled) {
+  ASSERT_TRUE(prepare_trace(trace));
+  folder.write("run.json.parts/merged-1.json", "{");
+  ASSERT_TRUE(finish_trace(trace));
+  EXPECT_FALSE(std::filesystem::exists(parts));
+}
+
 TEST_F(TraceOfARun, KeepsAPartThatItCannotReadAndSaysWhy) {
   ASSERT_TRUE(prepare_trace(trace));
   do_step(*part(worker_of(0)), 3);

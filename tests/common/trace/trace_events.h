@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/trace/merge.h"
+#include "common/trace/write_timelines.h"
 #include "tests/common/trace/trace_document.h"
 
 namespace tutti::testing {

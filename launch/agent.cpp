@@ -42,7 +42,7 @@ Agent::Agent(AgentSite site, Loop& loop, OrphanGuard& guard, StatusLine& screen,
       launcher_check_(context_),
       grace_(context_),
       heartbeat_(context_),
-      recording_(site_.card.recordings(), site_.index, site_.share.host, log_),
+      recording_(site_.card.recordings(), site_.index, site_.share.host, log_, site_.config.trace),
       supervisor_(context_, guard, from_seconds(site_.config.timeout_s) / kHeartbeatsInTimeout,
                   [this](const ChildExit& exit) {
                     link_->child_exited(exit.member, exit.wait_status, exit.step, exit.last_error,

@@ -32,8 +32,16 @@ std::optional<Recording> newest_of(const MemberId& member, const std::string& fo
 
 }  // namespace
 
-AgentRecording::AgentRecording(std::string folder, int agent, const std::string& host, const Logger& log)
-    : folder_(std::move(folder)), recorder_(begin_recording(folder_, agent_process(agent, host), log)) {}
+AgentRecording::AgentRecording(std::string folder, int agent, const std::string& host, const Logger& log,
+                               const std::string& trace)
+    : folder_(std::move(folder)), recorder_(begin_recording(folder_, agent_process(agent, host), log)) {
+  auto part = begin_part(trace, agent_process(agent, host), log);
+  if (part) {
+    part_ = *std::move(part);
+  } else {
+    log.warning("has no part in the trace: {}", part.error().text());
+  }
+}
 
 void AgentRecording::started(const MemberId& child) {
   record(EventKind::kMemberJoined, child);
@@ -52,8 +60,9 @@ void AgentRecording::run_ended() {
 }
 
 void AgentRecording::record(EventKind kind, const MemberId& about, std::uint64_t step, std::uint64_t bytes) {
-  if (!recorder_) return;
-  recorder_->record({clock_.now(), kind, about.rank, 0, step, static_cast<std::uint32_t>(about.role), 0, bytes});
+  const Event event{clock_.now(), kind, about.rank, 0, step, static_cast<std::uint32_t>(about.role), 0, bytes};
+  if (recorder_) recorder_->record(event);
+  if (part_) part_->record(event);
 }
 
 std::string describe_recordings(const std::string& folder, const std::vector<std::string>& hosts) {

@@ -12,13 +12,16 @@
 #include "common/control/cause.h"
 #include "common/log.h"
 #include "common/recording.h"
+#include "common/trace/part.h"
 
 namespace tutti::launch {
 
 class AgentRecording {
  public:
   /// Where no recording can be made, the log is told once, and nothing is recorded.
-  AgentRecording(std::string folder, int agent, const std::string& host, const Logger& log);
+  /// `trace`: of the run, in which this agent has a part; empty: there is none.
+  AgentRecording(std::string folder, int agent, const std::string& host, const Logger& log,
+                 const std::string& trace = {});
 
   void started(const MemberId& child);
   /// Returns what the child was doing, if its recording says so and it did not end well.
@@ -31,6 +34,7 @@ class AgentRecording {
   const std::string folder_;
   const SteadyClock clock_;
   const std::unique_ptr<Recorder> recorder_;  // null: there was no room
+  std::unique_ptr<TracePart> part_;           // null: none is wanted, or there was no room
 };
 
 /// Where the recordings are, for the user. `hosts[i]` is the host of agent i; agent 0 is the one that speaks. Hosts

@@ -78,6 +78,12 @@ void add_explain(CLI::App& app, ExplainCommand& command) {
       ->capture_default_str();
 }
 
+void add_trace(CLI::App& app, TraceCommand& command) {
+  CLI::App* trace = app.add_subcommand("trace", "Make the trace of a run whose machine went down, or that goes on");
+  trace->add_option("folder", command.folder, "of the trace's parts: run.json.parts")->required();
+  trace->add_option("trace", command.trace, "the file; left out: run.json");
+}
+
 void add_resize(CLI::App& app, ResizeCommand& command) {
   CLI::App* resize =
       app.add_subcommand("resize", "Have an elastic run (workers=2:8) go on with another number of workers");
@@ -139,6 +145,8 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   add_status(app, status);
   ReportCommand report;
   add_report(app, report);
+  TraceCommand trace;
+  add_trace(app, trace);
   app.add_subcommand("server", "One shard; started by an agent");
   app.add_subcommand("doctor", "What of the machine tutti can use");
   std::string topic;
@@ -164,6 +172,7 @@ Result<Command> parse_command(const std::vector<std::string>& arguments) {
   if (app.got_subcommand("explain")) return Command(std::move(explain));
   if (app.got_subcommand("status")) return Command(std::move(status));
   if (app.got_subcommand("report")) return Command(std::move(report));
+  if (app.got_subcommand("trace")) return Command(std::move(trace));
   if (app.got_subcommand("doctor")) return Command(DoctorCommand{});
   if (app.got_subcommand("checkpoint")) return Command(std::move(checkpoint));
   if (app.got_subcommand("bench")) {

@@ -17,6 +17,8 @@
 #include "common/recording.h"
 #include "common/status_line.h"
 #include "common/stop_signals.h"
+#include "common/trace/merge.h"
+#include "common/trace/part.h"
 #include "launch/complain.h"
 #include "launch/doctor.h"
 #include "launch/executable.h"
@@ -204,10 +206,16 @@ int execute(const ServerCommand&, const Environment& environment) {
   const StopSignals stop_signals(page ? &*page : nullptr);
   const Logger log = Logger::to_stderr("shard " + std::to_string(bootstrap->rank));
   const auto recorder = begin_recording(bootstrap->recordings, recorded_process(*bootstrap), log);
+  const auto part = begin_part(bootstrap->config.trace, recorded_process(*bootstrap), log);
+  // A run goes on without the part of one that takes a lost one's place.
+  if (!part && !bootstrap->newcomer) return complain(part.error());
+  if (!part) log.warning("has no part in the trace: {}", part.error().text());
+  TracePart* const trace = part ? part->get() : nullptr;
   EventTee events;
   if (recorder) events.add(*recorder);
+  if (trace != nullptr) events.add(*trace);
   const SteadyClock clock;
-  const auto code = ps::serve(*bootstrap, fd, clock, events, log, page ? &*page : nullptr);
+  const auto code = ps::serve(*bootstrap, fd, clock, events, log, page ? &*page : nullptr, trace);
   return code ? *code : complain(code.error());
 }
 
@@ -221,6 +229,29 @@ int execute(const ExplainCommand& command) {
   const auto found = read_recordings(command.folder);
   if (!found) return complain(found.error());
   fmt::print("{}", explain(*found, command.events));
+  return 0;
+}
+
+// The parts stay: the run may go on.
+int execute(const TraceCommand& command) {
+  std::string folder = command.folder, trace = command.trace;
+  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+  const std::string suffix = parts_folder("");
+  if (trace.empty() && folder.ends_with(suffix)) trace = folder.substr(0, folder.size() - suffix.size());
+  if (trace.empty()) {
+    return complain(
+        fail(Errc::kUsage, folder + " does not end in " + suffix + ": say behind it what the trace is to be called"));
+  }
+  std::error_code error;
+  const std::filesystem::directory_iterator entries(folder, error);
+  const bool has_parts = !error && std::any_of(begin(entries), end(entries), [](const auto& entry) {
+    return entry.path().extension() == kPartExtension;
+  });
+  if (!has_parts) return complain(fail(Errc::kBadData, folder + " holds no part of a trace"));
+  const auto merged = merge_trace(folder, trace);
+  if (!merged) return complain(merged.error());
+  for (const std::string& why : merged->skipped) fmt::print(stderr, "tutti: skipped: {}\n", why);
+  fmt::print("{}: {} process{}\n", trace, merged->parts.size(), merged->parts.size() == 1 ? "" : "es");
   return 0;
 }
 

@@ -28,12 +28,16 @@ struct ExplainCommand {
   std::string folder;
   int events = 40;
 };
+struct TraceCommand {
+  std::string folder;
+  std::string trace;  ///< empty: by the folder's name
+};
 /// Text that was asked for: help, the version.
 struct PrintCommand {
   std::string text;
 };
 using Command = std::variant<RunCommand, ResizeCommand, BenchCommand, CheckpointCommand, ServerCommand, DoctorCommand,
-                             ExplainCommand, StatusCommand, ReportCommand, PrintCommand>;
+                             ExplainCommand, TraceCommand, StatusCommand, ReportCommand, PrintCommand>;
 
 /// `arguments` are those behind the program's name. Errors: kUsage, naming what is wrong and how it goes.
 Result<Command> parse_command(const std::vector<std::string>& arguments);
@@ -45,5 +49,6 @@ int execute(const BenchCommand& command, const std::vector<std::string>& line, c
 int execute(const ServerCommand& command, const Environment& environment);
 int execute(const DoctorCommand& command, const Environment& environment);
 int execute(const ExplainCommand& command);
+int execute(const TraceCommand& command);
 
 }  // namespace tutti::launch

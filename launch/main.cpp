@@ -40,5 +40,6 @@ int main(int argc, char** argv) {
   if (const auto* explain = std::get_if<ExplainCommand>(&*command)) return execute(*explain);
   if (const auto* status = std::get_if<StatusCommand>(&*command)) return execute(*status, environment);
   if (const auto* report = std::get_if<ReportCommand>(&*command)) return execute(*report);
+  if (const auto* trace = std::get_if<TraceCommand>(&*command)) return execute(*trace);
   return execute(std::get<DoctorCommand>(*command), environment);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small process that outlives its agent by a moment: when the agent is gone, however it went, it kills the process
 // groups that the agent had started (a death signal reaches direct children only; behind a shell script the real worker
-// is none), and takes away what a killed mpirun cannot. Thread safety: one thread at a time.
+// is none), takes away what a killed mpirun cannot, and makes the run's trace. Thread safety: one thread at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -38,6 +38,8 @@ class OrphanGuard {
   /// Where a process group's leader registers itself, by its id; negated, it takes itself off.
   int line() const noexcept { return line_.get(); }
   void forget(pid_t group) noexcept;
+  /// When the agent is gone, the guard makes this trace of what the run has recorded; empty: it is made already.
+  void keep_trace(const std::string& trace) noexcept;
 
  private:
   OrphanGuard(FileDescriptor line, pid_t pid) : line_(std::move(line)), pid_(pid) {}

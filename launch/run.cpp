@@ -20,6 +20,7 @@
 #include "launch/explain.h"
 #include "launch/first_stop.h"
 #include "launch/head.h"
+#include "launch/run_trace.h"
 
 namespace tutti::launch {
 namespace {
@@ -73,6 +74,8 @@ class Run {
   Result<int> work();
   /// After a run that ended well nobody reads them.
   void remove_recordings() const;
+  /// When all agents have parted, so that nobody records any more.
+  void finish_trace();
   Duration part_timeout() const { return interrupted() ? kInterruptedPartTimeout : kPartTimeout; }
 
  private:
@@ -81,6 +84,7 @@ class Run {
   Result<RunConfig> load_for(const RunRequest& request) const;
   Result<> agree_on_addresses();
   Result<> agree_on_card();
+  Result<> begin_trace();
   AgentSite site() const;
   void announce() const;
   void tell_end(int exit_code) const;
@@ -97,7 +101,8 @@ class Run {
   std::string address_;
   RunCard card_;
   Secret secret_;
-  std::unique_ptr<Head> head_;  // agent 0's
+  std::unique_ptr<Head> head_;       // agent 0's
+  std::unique_ptr<RunTrace> trace_;  // agent 0's, where one was asked for
   std::optional<Agent> agent_;  // its link stays open until the agents have parted: no end of ours looks like a loss
 };
 
@@ -136,11 +141,12 @@ Result<> Run::agree_on_card() {
   Result<RunCard> card = RunCard{};
   if (world_.rank() == 0) {
     auto head = Head::start(loop_, plan_, address_, clock_, screen_, log_, world_.outlives_agents());
-    if (head) {
+    const auto trace = head ? begin_trace() : Result<>();
+    if (head && trace) {
       head_ = std::move(*head);
       card = head_->card();
     } else {
-      card = head.error();
+      card = head ? trace.error() : head.error();
     }
   }
   auto shared = share(world_, card, in(kMeetTimeout));
@@ -158,6 +164,18 @@ Result<> Run::agree_on_card() {
   if (!all_ready) return all_ready.error();
   secret_ = *secret;
   return {};
+}
+
+Result<> Run::begin_trace() {
+  if (plan_.config.trace.empty()) return {};
+  auto trace = RunTrace::begin(plan_.config.trace, guard_);
+  if (!trace) return trace.error();
+  trace_ = *std::move(trace);
+  return {};
+}
+
+void Run::finish_trace() {
+  if (trace_) trace_->finish(log_);
 }
 
 AgentSite Run::site() const {
@@ -242,6 +260,7 @@ int run_as_agent(AgentWorld& world, OrphanGuard& guard, const RunRequest& reques
   if (!exit_code && !told) fmt::print(stderr, "tutti: {}\n", exit_code.error().text());
   const int own = exit_code ? *exit_code : tutti::exit_code(exit_code.error().code);
   const int agreed = world.leave(own, in(run.part_timeout()));
+  run.finish_trace();
   if (own == 0 && agreed == 0) run.remove_recordings();
   return agreed;
 }

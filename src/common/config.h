@@ -61,7 +61,7 @@ struct RunConfig {
   std::string checkpoint_dir;          ///< where the run saves and from where it goes on; empty: nowhere
   std::uint64_t checkpoint_every = 0;  ///< steps between checkpoints; 0: none
   int checkpoint_keep = 3;             ///< newest ones
-  std::string trace;                   ///< where rank 0 writes its events, one JSON object a line
+  std::string trace;                   ///< the file that becomes the run's timeline; empty: none is made
   std::string tensorboard;             ///< where rank 0 writes TensorBoard event files; empty: nowhere
   double progress_s = 1;               ///< seconds between progress lines
   int monitor_port = 0;                ///< of the live page and of /metrics; 0: any free one; -1: nothing is served

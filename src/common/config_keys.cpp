@@ -120,7 +120,7 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"checkpoint_dir", "where rank 0 saves and from where every rank goes on; empty: nowhere", &C::checkpoint_dir},
     {"checkpoint_every", "steps between checkpoints; 0: none", &C::checkpoint_every, 0, kUnbounded},
     {"checkpoint_keep", "so many of the newest checkpoints stay", &C::checkpoint_keep, 1, 1000000},
-    {"trace", "where rank 0 writes its events, one JSON object a line; empty: nowhere", &C::trace},
+    {"trace", "the file for the run's timeline, in Chrome's trace format; empty: none", &C::trace},
     {"tensorboard", "where rank 0 writes TensorBoard event files; empty: nowhere", &C::tensorboard},
     {"progress_s", "seconds between progress lines", &C::progress_s, 0, kOneDay},
     {"monitor_port", "of the live page and of /metrics; 0: any free one; -1: nothing is served", &C::monitor_port, -1,

@@ -61,6 +61,14 @@ std::string_view name_of(EventKind kind) noexcept {
       return "step_skipped";
     case EventKind::kStepDone:
       return "step_done";
+    case EventKind::kPushStarted:
+      return "push_started";
+    case EventKind::kResultArriving:
+      return "result_arriving";
+    case EventKind::kPushArrived:
+      return "push_arrived";
+    case EventKind::kClockOffset:
+      return "clock_offset";
   }
   return "unknown";
 }

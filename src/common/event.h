@@ -42,9 +42,17 @@ enum class EventKind : std::uint8_t {
   kRunEnded,     // this process was told that the run is over
   kStepSkipped,  // a step was left out on all ranks
   kStepDone,  // an optimizer step is over, with what it takes until the next; `bytes`: samples of this rank, 0: unknown
+  // For timelines only (trace/): the flight recorder's ring leaves them out.
+  kPushStarted,     // a chunk was handed to its connection
+  kResultArriving,  // its result's header was read
+  kPushArrived,     // a shard has `rank`'s chunk
+  kClockOffset,     // `bytes`: the coordinator's clock minus this host's, in ns; `step`: the round trip, in ns
 };
 constexpr EventKind last_enumerator(EventKind) noexcept {
-  return EventKind::kStepDone;
+  return EventKind::kClockOffset;
+}
+constexpr bool is_for_timelines(EventKind kind) noexcept {
+  return kind >= EventKind::kPushStarted && kind <= EventKind::kClockOffset;
 }
 std::string_view name_of(EventKind kind) noexcept;
 
@@ -54,9 +62,10 @@ struct Event {
   std::int32_t rank = -1;  ///< whom it is about
   std::uint32_t generation = 0;
   std::uint64_t step = 0;
-  std::uint32_t object = 0;  ///< which DataParallel; of membership the Role
-  std::uint32_t bucket = 0;  ///< or chunk
-  std::uint64_t bytes = 0;   ///< of kMemberLost the wait status, as waitpid gave it
+  std::uint32_t object = 0;    ///< which DataParallel; of membership the Role
+  std::uint32_t bucket = 0;    ///< or chunk
+  std::uint64_t bytes = 0;     ///< of kMemberLost the wait status, as waitpid gave it
+  std::uint16_t exchange = 0;  ///< which of its step; of chunks
 };
 
 class EventSink {

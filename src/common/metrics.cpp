@@ -93,6 +93,10 @@ void MetricsCounter::record(const Event& event) noexcept {
     case EventKind::kRequestBegin:
     case EventKind::kRequestEnd:
     case EventKind::kRunEnded:
+    case EventKind::kPushStarted:
+    case EventKind::kResultArriving:
+    case EventKind::kPushArrived:
+    case EventKind::kClockOffset:
       break;
   }
 }

@@ -3,15 +3,9 @@
 // process, SIGKILL among them, since the system owns its pages. What is on the disk after the whole machine went down
 // may be older by half a minute.
 //
-// The file is a page that says whose it is, then fixed-size entries that are used in turn. An entry carries its event's
-// number and a check of all its words: one that was being written when the process died, or that two threads a whole
-// ring apart wrote at once, fails the check and is left out. Integers are little-endian.
-//   page (4096): magic "TUTTIREC", version u32, entry bytes u32, capacity u32, role u32, rank i32, generation u32,
-//                pid i32, host bytes u32, wall clock i64, monotonic clock i64 (both in ns, read together at the start),
-//                host (256), crc32c of all before u32, zeros
-//   entry (64):  number u64 (from 1; 0: not used yet), time i64, step u64, bytes u64, rank i32, generation u32,
-//                object u32, bucket u32, kind u64, check u64
-// Thread safety: record() from any thread; the rest belongs to the one that made the Recorder.
+// The file is a page and so many entries (recording_format.h), which are used in turn: one that two threads a whole
+// ring apart wrote at once fails its check, too, and is left out. The magic is TUTTIREC. Thread safety: record() from
+// any thread; the rest belongs to the one that made the Recorder.
 #pragma once
 
 #include <atomic>
@@ -23,31 +17,18 @@
 
 #include "common/event.h"
 #include "common/log.h"
-#include "common/net/handshake_fsm.h"
+#include "common/recording_format.h"
 #include "common/result.h"
 
 namespace tutti {
 
 inline constexpr std::size_t kRecordedEvents = 2048;
-inline constexpr std::size_t kRecordingPageBytes = 4096;
-inline constexpr std::size_t kRecordingEntryBytes = 64;
-
-/// Whose recording it is.
-struct RecordedProcess {
-  Role role = Role::kWorker;
-  std::int32_t rank = 0;
-  std::uint32_t generation = 1;
-  std::int32_t pid = 0;
-  std::string host = {};
-};
-/// "rank-0003.g1.rec", "shard-0000.g1.rec", "agent-0001.g1.rec"
-std::string recording_name(const RecordedProcess& process);
 
 class Recorder final : public EventSink {
  public:
   /// Begins a recording in `folder`, which is made if it is not there; one of the same name is replaced. All of the
   /// file is allocated now: a full disk is kIo here, never a signal later.
-  static Result<std::unique_ptr<Recorder>> create(const std::string& folder, RecordedProcess process);
+  static Result<std::unique_ptr<Recorder>> create(const std::string& folder, const RecordedProcess& process);
   ~Recorder() override;
 
   /// A few stores: no lock, no system call.

@@ -136,6 +136,9 @@ std::string describe(const Event& event) {
     case EventKind::kChunkSent:
     case EventKind::kChunkReceived:
     case EventKind::kChunkSummed:
+    case EventKind::kPushStarted:
+    case EventKind::kResultArriving:
+    case EventKind::kPushArrived:
       return fmt::format("{} {}", name, event.bucket);
     case EventKind::kMemberJoined:
     case EventKind::kMemberLeft:

@@ -228,6 +228,7 @@ Result<std::span<std::byte>> ClientSession::payload_place(Connection& from, cons
   if (!is_result(header) || receiver == nullptr) {
     return fail(Errc::kProtocol, "a payload was sent that no client expects");
   }
+  record(EventKind::kResultArriving, header, header.chunk, header.payload_bytes);
   return receiver->place(shard_of(from), header);
 }
 
@@ -282,6 +283,7 @@ void ClientSession::send(const ClientPush& push) {
     const auto self = weak.lock();
     if (ok && self) self->record(EventKind::kChunkSent, header, header.chunk, header.payload_bytes);
   };
+  record(EventKind::kPushStarted, push.header, push.header.chunk, push.payload.size());
   connection->send(push.header, push.control, push.payload, sent);
 }
 
@@ -363,7 +365,7 @@ std::string ClientSession::describe_loss(int shard) {
 void ClientSession::record(EventKind kind, const FrameHeader& header, std::uint32_t bucket_or_chunk,
                            std::uint64_t bytes) {
   events_.record({clock_.now(), kind, credentials_.self.rank, header.generation, header.step, header.object,
-                  bucket_or_chunk, bytes});
+                  bucket_or_chunk, bytes, header.exchange});
 }
 
 }  // namespace tutti::ps

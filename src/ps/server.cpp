@@ -223,6 +223,7 @@ Result<> Server::Session::push(Connection& from, const FrameHeader& header, std:
                                bool has_payload) {
   const int rank = from.peer().rank, connection = from.peer().connection;
   if (!has_payload) TUTTI_TRY(payload_place(from, header, control));
+  record(EventKind::kPushArrived, rank, header, header.payload_bytes);
   auto step = machine_.pushed(rank, header, connection);
   if (!step) return step.error();
   if (step->summed) record(EventKind::kChunkSummed, shard_.index, header, step->summed_bytes);
@@ -298,7 +299,8 @@ std::size_t Server::Session::buffer_bytes() const {
 }
 
 void Server::Session::record(EventKind kind, int rank, const FrameHeader& header, std::uint64_t bytes) {
-  events_.record({clock_.now(), kind, rank, machine_.generation(), header.step, header.object, header.chunk, bytes});
+  events_.record({clock_.now(), kind, rank, machine_.generation(), header.step, header.object, header.chunk, bytes,
+                  header.exchange});
 }
 
 Result<std::unique_ptr<Server>> Server::start(Loop& loop, Options options, const Clock& clock, EventSink& events,

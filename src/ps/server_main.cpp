@@ -101,7 +101,7 @@ std::string shard_key(int index) {
 }
 
 Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, EventSink& events, Logger log,
-                  const StatusPage* page) {
+                  const StatusPage* page, EventSink* trace) {
   if (bootstrap.rank >= bootstrap.config.shards) {
     return fail(Errc::kConfig,
                 fmt::format("shard {} was started in a run of {} shards", bootstrap.rank, bootstrap.config.shards));
@@ -126,6 +126,7 @@ Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, 
   }
   const auto pulse = page != nullptr ? start_pulse(loop, *page, timeout, log) : nullptr;
   (*member)->record_to(tee);
+  if (trace != nullptr) (*member)->record_clock_to(*trace);
   // What a shard asks for belongs to no generation.
   (*member)->on_superseded([&member] {
     (*member)->regroup();

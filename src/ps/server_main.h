@@ -20,8 +20,9 @@ std::string shard_key(int index);
 /// Serves shard `bootstrap.rank` of `bootstrap.config.shards` until the coordinator ends the run or `agent_fd` (below
 /// zero: none) comes to its end. Returns the process' exit code: 0 when the agent is done with it, else that of the
 /// coordinator's cause. Errors: those of joining and of listening; kConfig when the number of shards is not settled. In
-/// `page`, if there is one, the loop gives its signs of life.
+/// `page`, if there is one, the loop gives its signs of life; `trace`,
+/// if there is one, is told how far this host's clock is from the coordinator's.
 Result<int> serve(const Bootstrap& bootstrap, int agent_fd, const Clock& clock, EventSink& events, Logger log,
-                  const StatusPage* page = nullptr);
+                  const StatusPage* page = nullptr, EventSink* trace = nullptr);
 
 }  // namespace tutti::ps

@@ -75,6 +75,7 @@ Result<> Regrouper::await_news() {
   changed_.wait_until(lock, clock_.now() + timeout(), [&] {
     if (const auto news = member_.regroup()) {
       is_news = true;
+      events_.record({clock_.now(), EventKind::kGenerationChanged, meeting_.identity.rank, news->generation});
       for (const MemberId& member : news->lost) {
         if (is_shard(member)) lost_shards_.insert(member.rank);
       }

@@ -94,11 +94,8 @@ void SessionImpl::start_reports() {
 }
 
 void SessionImpl::open_event_files() {
-  if (!config().trace.empty()) {
-    trace_ = check(TraceFile::create(identity().rank == 0 ? config().trace
-                                                          : fmt::format("{}.rank{}", config().trace, identity().rank)));
-    events_.add(*trace_);
-  }
+  trace_ = check(SessionTrace::begin(meeting_, deadline(), log_));
+  if (trace_) events_.add(trace_->part());
   open_scalars();
   const RecordedProcess self{.role = Role::kWorker,
                              .rank = identity().rank,
@@ -134,8 +131,7 @@ void SessionImpl::close_event_files() noexcept {
     ::rmdir(meeting_.recordings.c_str());  // which the last one to leave succeeds in
     ::rmdir(std::filesystem::path(meeting_.recordings).parent_path().c_str());
   }
-  if (trace_ == nullptr) return;
-  if (auto closed = trace_->close(); !closed) log_.warning("{}", closed.error().text());
+  if (trace_) trace_->finish(log_);
 }
 
 // glibc gives freed blocks above a threshold back to the system and takes them back, page by page, at the next step.
@@ -309,6 +305,7 @@ void SessionImpl::raise(const Failure& failure) {
 void SessionImpl::end_process(Errc code, std::string_view what) noexcept {
   std::fflush(nullptr);  // first: once the coordinator knows, this process may be killed
   if (scalars_ && std::this_thread::get_id() == training_thread_) scalars_->finish();
+  if (trace_ && std::this_thread::get_id() == training_thread_) trace_->finish(log_);
   const bool told_already = member() != nullptr && member()->aborted().has_value();
   progress_.clear();
   if (!told_already) {

@@ -22,12 +22,12 @@
 #include "common/metrics.h"
 #include "common/recording.h"
 #include "common/stop_signals.h"
-#include "common/trace_file.h"
 #include "worker/backward_scope.h"
 #include "worker/exchange.h"
 #include "worker/progress.h"
 #include "worker/regroup.h"
 #include "worker/rendezvous.h"
+#include "worker/session_trace.h"
 #include "worker/step_votes.h"
 
 namespace tutti {
@@ -175,9 +175,9 @@ class SessionImpl {
   const std::thread::id training_thread_ = std::this_thread::get_id();
   const SteadyClock clock_;
   Logger log_;
-  std::unique_ptr<TraceFile> trace_;    // where one was asked for
-  std::unique_ptr<Recorder> recorder_;  // null: none is wanted, or there is no room
-  std::unique_ptr<Pulse> pulse_;        // managed runs'
+  std::unique_ptr<SessionTrace> trace_;  // where one was asked for
+  std::unique_ptr<Recorder> recorder_;   // null: none is wanted, or there is no room
+  std::unique_ptr<Pulse> pulse_;         // managed runs'
   MetricsCounter metrics_;
   std::unique_ptr<Scalars> scalars_;  // where they were asked for, on rank 0
   EventTee events_;                   // these six outlive the loop, which records too

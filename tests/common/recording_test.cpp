@@ -94,6 +94,19 @@ TEST(Recorder, KeepsTheLast2048EventsInOrder) {
   EXPECT_TRUE(std::ranges::is_sorted(steps));
 }
 
+TEST(Recorder, KeepsItsRingForWhatExplainsADeath) {
+  const testing::TemporaryFolder folder;
+  const auto recorder = recorder_in(folder);
+  recorder->record(event_of_step(1));
+  for (const EventKind kind :
+       {EventKind::kPushStarted, EventKind::kResultArriving, EventKind::kPushArrived, EventKind::kClockOffset}) {
+    Event event = event_of_step(2);
+    event.kind = kind;
+    recorder->record(event);
+  }
+  EXPECT_EQ(steps_in(read_recording(recorder->path()).value()), (std::vector<std::uint64_t>{1}));
+}
+
 TEST(Recorder, TakesEventsFromSeveralThreads) {
   const testing::TemporaryFolder folder;
   const auto recorder = recorder_in(folder);

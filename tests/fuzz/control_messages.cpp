@@ -33,6 +33,8 @@ constexpr auto kChecks = std::to_array<MessageCheck>({
     check_message<Heartbeat>,
     check_message<Lease>,
     check_message<Unreachable>,
+    check_message<ClockQuestion>,
+    check_message<ClockAnswer>,
 });
 
 }  // namespace

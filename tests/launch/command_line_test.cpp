@@ -56,6 +56,14 @@ TEST(CommandLine, LooksAtCheckpoints) {
   EXPECT_EQ(parse_command({"checkpoint", "remove", "c"}).error().code, Errc::kUsage);
 }
 
+TEST(CommandLine, MakesATraceOfAFolder) {
+  const auto trace = std::get<TraceCommand>(parse_command({"trace", "run.json.parts", "now.json"}).value());
+  EXPECT_EQ(trace.folder, "run.json.parts");
+  EXPECT_EQ(trace.trace, "now.json");
+  EXPECT_EQ(std::get<TraceCommand>(parse_command({"trace", "run.json.parts"}).value()).trace, "");
+  EXPECT_EQ(parse_command({"trace"}).error().code, Errc::kUsage);
+}
+
 TEST(CommandLine, ExplainsAFolder) {
   const auto explain = std::get<ExplainCommand>(parse_command({"explain", "runs/1", "--events", "7"}).value());
   EXPECT_EQ(explain.folder, "runs/1");

@@ -2,8 +2,10 @@
 // The program `tutti` where it starts nothing, or refuses to.
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <fstream>
 
+#include "common/trace/part.h"
 #include "tests/common/temporary_folder.h"
 #include "tests/support/run_tutti.h"
 
@@ -86,6 +88,32 @@ TEST(TuttiProgram, ExplainsNoFolderWithoutARecording) {
   const Answer answer = ask({"explain", folder.path()});
   EXPECT_EQ(answer.exit_code, 65);
   EXPECT_THAT(answer.err, HasSubstr(folder.path() + " holds no recording"));
+}
+
+TEST(TuttiProgram, MakesATraceOfWhatARunHasLeft) {
+  const TemporaryFolder folder;
+  const std::string trace = folder.file("run.json");
+  begin_part(trace, {.role = Role::kWorker, .rank = 3, .host = "node2"}, Logger::none()).value();
+  const Answer beside = ask({"trace", parts_folder(trace)});
+  EXPECT_EQ(beside.exit_code, 0) << beside.err;
+  EXPECT_EQ(beside.out, trace + ": 1 process\n");
+  EXPECT_THAT(content_of(trace), HasSubstr("rank 3 on node2"));
+  EXPECT_TRUE(std::filesystem::exists(parts_folder(trace))) << "the run may go on";
+  const std::string renamed = folder.file("left");
+  std::filesystem::rename(parts_folder(trace), renamed);
+  EXPECT_EQ(ask({"trace", renamed}).exit_code, 64);
+  EXPECT_EQ(ask({"trace", renamed, folder.file("other.json")}).exit_code, 0);
+  EXPECT_THAT(content_of(folder.file("other.json")), HasSubstr("rank 3 on node2"));
+}
+
+TEST(TuttiProgram, LeavesATraceAloneThatHasNoParts) {
+  const TemporaryFolder folder;
+  const std::string trace = folder.write("run.json", "a trace");
+  std::filesystem::create_directory(parts_folder(trace));
+  const Answer answer = ask({"trace", parts_folder(trace)});
+  EXPECT_EQ(answer.exit_code, 65);
+  EXPECT_THAT(answer.err, HasSubstr("holds no part"));
+  EXPECT_EQ(content_of(trace), "a trace");
 }
 
 TEST(TuttiProgram, DoesNotNeedLibTorch) {

@@ -3,34 +3,13 @@
 // hook fires. The link is the loopback of a network namespace of the test's own, which needs root.
 #include <unistd.h>
 
-#include <algorithm>
-#include <boost/json.hpp>
-#include <fstream>
 #include <map>
 
+#include "tests/common/trace/trace_document.h"
 #include "tests/worker/training_run.h"
 
 namespace tutti::testing {
 namespace {
-
-struct Step {
-  std::vector<std::pair<double, double>> sent;  // time, bytes
-  double last_hook = 0;
-};
-
-std::map<std::int64_t, Step> read_steps(const std::string& path) {
-  std::map<std::int64_t, Step> steps;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const boost::json::object event = boost::json::parse(line).as_object();
-    const std::string kind(event.at("kind").as_string());
-    const auto time = event.at("time_us").to_number<double>();
-    Step& step = steps[event.at("step").to_number<std::int64_t>()];
-    if (kind == "chunk_sent") step.sent.emplace_back(time, event.at("bytes").to_number<double>());
-    if (kind == "backward_last_hook") step.last_hook = time;
-  }
-  return steps;
-}
 
 TEST(Overlap, MostBytesAreOnTheWireBeforeTheLastHookFires) {
   if (::geteuid() != 0) GTEST_SKIP() << "a network namespace of its own needs root";
@@ -61,14 +40,17 @@ TEST(Overlap, MostBytesAreOnTheWireBeforeTheLastHookFires) {
                 .environment = one_thread(),
                 .program = "/usr/bin/env"});
   ASSERT_EQ(run.wait(std::chrono::seconds(120)), 0) << run.err();
-  const auto steps = read_steps(trace);
+  const TraceDocument shown = TraceDocument::of(trace);
+  std::map<std::int64_t, double> last_hook;  // by step
+  for (const ShownSlice& backward : shown.slices("rank 0", "backward"))
+    last_hook[backward.argument("step")] = backward.end();
   double before = 0, all = 0;
-  for (const auto& [number, step] : steps) {
-    if (step.last_hook == 0) continue;
-    for (const auto& [time, bytes] : step.sent) {
-      all += bytes;
-      if (time < step.last_hook) before += bytes;
-    }
+  for (const ShownSlice& push : shown.slices("rank 0", "push")) {
+    const auto hook = last_hook.find(push.argument("step"));
+    if (hook == last_hook.end()) continue;
+    const auto bytes = static_cast<double>(push.argument("bytes"));
+    all += bytes;
+    if (push.end() < hook->second) before += bytes;
   }
   std::printf("%.0f %% of %.1f MB were on the wire before the last hook\n", 100 * before / all, all / 1e6);
   EXPECT_GT(all, 3 * 6 * 640 * 640 * 4.0);

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "common/control/messages.h"
 #include "common/control/resumable_stream.h"
 
 namespace tutti {
@@ -49,6 +50,7 @@ struct Coordinator::Impl : std::enable_shared_from_this<Impl> {
   Result<> listen();
   void welcome(std::shared_ptr<Connection> connection);
   Result<> on_frame(Peer& peer, const FrameHeader& header, std::span<const std::byte> control);
+  Result<> tell_time(Place& place, std::span<const std::byte> control);
   Result<> join(Peer& peer, const FrameHeader& header, std::span<const std::byte> control);
   Result<> hear_report(const MemberId& from, std::span<const std::byte> control);
   Result<CoordinatorFsm::Actions> admit(const Peer& peer, const FrameHeader& header,
@@ -105,6 +107,7 @@ Result<> Coordinator::Impl::on_frame(Peer& peer, const FrameHeader& header, std:
   if (member == members.end() || member->second.peer != &peer) return {};  // it has come again on another connection
   member->second.stream.count_handled();
   if (header.type == FrameType::kReport) return hear_report(peer.id, control);
+  if (header.type == FrameType::kClockQuestion) return tell_time(member->second, control);
   auto actions = machine.frame(peer.id, header, control, clock.now());
   if (!actions) return std::move(actions).error();
   carry_out(*actions);
@@ -116,6 +119,15 @@ Result<> Coordinator::Impl::hear_report(const MemberId& from, std::span<const st
   const auto report = decode<Report>(control);
   if (!report) return report.error();
   if (callbacks.reported) callbacks.reported(from, *report);
+  return {};
+}
+
+// At once, and without the machine, which decides nothing by it.
+Result<> Coordinator::Impl::tell_time(Place& place, std::span<const std::byte> control) {
+  const auto question = decode<ClockQuestion>(control);
+  if (!question) return question.error();
+  const auto now = static_cast<std::uint64_t>(clock.now().time_since_epoch().count());
+  send(place, FrameType::kClockAnswer, encode(ClockAnswer{question->sent_ns, now}));
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "common/control/clock_watch.h"
 #include "common/control/control_link.h"
 
 namespace tutti {
@@ -14,6 +15,9 @@ struct Member::Impl {
   Impl(Loop& loop, ControlLink::Options options, Logger log)
       : link(loop, std::move(options), std::move(log),
              [this](FrameType type, std::span<const std::byte> control) { return on_notice(type, control); }) {}
+  ~Impl() {
+    link.loop().run([this] { clock_watch.reset(); });  // where its timer looks for it
+  }
 
   Result<> on_notice(FrameType type, std::span<const std::byte> control);
   Result<> on_regroup(std::span<const std::byte> control);
@@ -36,12 +40,19 @@ struct Member::Impl {
   std::optional<Regroup> regroup;                       // guarded by mutex; what was not asked for yet
   std::function<void(const Regroup&)> tell_of_regroup;  // guarded by mutex
   std::function<void(Wish)> tell_of_wish;               // owned by the loop
+  std::shared_ptr<ClockWatch> clock_watch;              // owned by the loop; null: nobody asks for it
   ControlLink link;  // the last: it closes before anything that its callbacks touch goes
 };
 
 Result<> Member::Impl::on_notice(FrameType type, std::span<const std::byte> control) {
   if (type == FrameType::kRegroup) return on_regroup(control);
   if (type == FrameType::kWish) return on_wish(control);
+  if (type == FrameType::kClockAnswer) {
+    const auto answer = decode<ClockAnswer>(control);
+    if (!answer) return answer.error();
+    if (clock_watch) clock_watch->take(*answer);
+    return {};
+  }
   if (type != FrameType::kAbort) return fail(Errc::kProtocol, "the coordinator sent a frame that is for agents only");
   auto abort = decode<Abort>(control);
   if (!abort) return std::move(abort).error();
@@ -118,6 +129,16 @@ Member::~Member() = default;
 
 void Member::record_to(EventSink& events) noexcept {
   impl_->events = &events;
+}
+
+void Member::record_clock_to(EventSink& trace) {
+  impl_->link.loop().post([impl = impl_.get(), &trace] {
+    ControlLink& link = impl->link;
+    impl->clock_watch = std::make_shared<ClockWatch>(
+        link.loop(), link.options().credentials.self.rank, trace,
+        [&link](const ClockQuestion& question) { link.send_now(FrameType::kClockQuestion, encode(question), 0); });
+    impl->clock_watch->begin();
+  });
 }
 
 Result<std::unique_ptr<Member>> Member::join(Loop& loop, Options options, Logger log) {
@@ -267,6 +288,9 @@ std::optional<Failure> Member::aborted() const {
 }
 
 Result<> Member::leave(Deadline deadline) {
+  impl_->link.loop().post([impl = impl_.get()] {
+    if (impl->clock_watch) impl->clock_watch->look();
+  });
   auto goodbye = impl_->request(FrameType::kLeave, Leave(), deadline);
   if (!goodbye) return std::move(goodbye).error();
   impl_->link.ignore_end();

@@ -42,6 +42,10 @@ class Member {
   /// at this time; `events` outlives the last question.
   void record_to(EventSink& events) noexcept;
 
+  /// How far this host's clock is from the coordinator's is told to `trace` now and then from here on, and before
+  /// leave() (kClockOffset). Never waits. REQUIRES: `trace` outlives this.
+  void record_clock_to(EventSink& trace);
+
   std::uint32_t generation() const noexcept;
   /// The address of the interface that reaches the coordinator, in numbers: where this process is reached by others of
   /// the run.

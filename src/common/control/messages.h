@@ -132,6 +132,25 @@ struct WishMessage {
   }
 };
 
+/// kClockQuestion, to the coordinator: what time is it there? For traces.
+struct ClockQuestion {
+  std::uint64_t sent_ns = 0;  ///< by the sender's clock: it is given back
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(sent_ns);
+  }
+};
+
+/// kClockAnswer
+struct ClockAnswer {
+  std::uint64_t sent_ns = 0;
+  std::uint64_t now_ns = 0;  ///< by the coordinator's monotonic clock
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(sent_ns, now_ns);
+  }
+};
+
 /// kStart, to an agent: start the member's process again.
 struct Start {
   MemberId member;

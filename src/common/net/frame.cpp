@@ -27,6 +27,8 @@ bool is_known(FrameType type) {
     case FrameType::kUnreachable:
     case FrameType::kReport:
     case FrameType::kWish:
+    case FrameType::kClockQuestion:
+    case FrameType::kClockAnswer:
     case FrameType::kChildExited:
     case FrameType::kShutdown:
     case FrameType::kAgentDone:

@@ -28,7 +28,9 @@ enum class FrameType : std::uint16_t {
   kRegroup,
   kRestart,
   kUnreachable,
-  kReport = 16,
+  kClockQuestion = 14,
+  kClockAnswer,
+  kReport,
   kWish,
   // between an agent and the coordinator
   kChildExited = 32,

@@ -29,7 +29,8 @@ TimePoint late() {
 
 class Run : public ::testing::Test {
  protected:
-  void start(int workers, int servers = 0, int agents = 0) {
+  void start(int workers, int servers = 0, int agents = 0) { start(workers, servers, agents, clock); }
+  void start(int workers, int servers, int agents, const Clock& coordinators) {
     Coordinator::Options options;
     options.machine.workers = workers;
     options.machine.servers = servers;
@@ -41,7 +42,7 @@ class Run : public ::testing::Test {
     Coordinator::Callbacks callbacks;
     callbacks.print = [this](const std::string& line) { lines.put(line); };
     callbacks.finished = [this](int code) { finished.put(code); };
-    coordinator = Coordinator::start(loop, options, clock, Logger::none(), callbacks).value();
+    coordinator = Coordinator::start(loop, options, coordinators, Logger::none(), callbacks).value();
   }
   Result<std::unique_ptr<Member>> join(std::int32_t rank, Role role = Role::kWorker, int workers = 0) {
     Member::Options options;
@@ -142,6 +143,50 @@ TEST_F(Run, RecordsQuestionsAndTheirAnswers) {
                                     std::pair(EventKind::kRequestEnd, FrameType::kContribute),
                                     std::pair(EventKind::kRequestBegin, FrameType::kLeave),
                                     std::pair(EventKind::kRequestEnd, FrameType::kLeave)));
+}
+
+/// Five seconds ahead of the machine's.
+class ClockAhead final : public Clock {
+ public:
+  TimePoint now() const noexcept override { return SteadyClock().now() + std::chrono::seconds(5); }
+};
+
+class EventMailbox final : public EventSink {
+ public:
+  void record(const Event& event) noexcept override { events.put(event); }
+  Mailbox<Event> events;
+};
+
+void expect_five_seconds(const std::optional<Event>& event) {
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, EventKind::kClockOffset);
+  EXPECT_EQ(event->rank, 0);
+  const Duration error = Duration(static_cast<std::int64_t>(event->bytes)) - std::chrono::seconds(5);
+  EXPECT_GT(event->step, 0u);
+  EXPECT_LE(std::chrono::abs(error).count(), static_cast<std::int64_t>(event->step / 2 + 1)) << "half the round trip";
+}
+
+TEST_F(Run, RecordsHowFarTheCoordinatorsClockIsAtOnceAndLaterAndAtTheEnd) {
+  const ClockAhead ahead;
+  EventMailbox trace;
+  start(1, 0, 0, ahead);
+  auto member = join(0).value();
+  member->record_clock_to(trace);
+  expect_five_seconds(trace.events.take());
+  expect_five_seconds(trace.events.take());  // of its own accord, after a second
+  ASSERT_TRUE(member->leave(late()));
+  expect_five_seconds(trace.events.take());
+  member.reset();
+  coordinator.reset();  // before its clock
+}
+
+TEST_F(Run, RecordsNoClockWhereNoneIsAskedFor) {
+  start(1);
+  EventMailbox events;
+  const auto member = join(0).value();
+  member->record_to(events);
+  ASSERT_TRUE(member->leave(late()));
+  while (events.events.size() > 0) EXPECT_NE(events.events.take()->kind, EventKind::kClockOffset);
 }
 
 TEST_F(Run, TellsAWaiterWhoIsMissing) {

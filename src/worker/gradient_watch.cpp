@@ -35,7 +35,7 @@ Row row_of(const at::Tensor& gradient) {
   constexpr at::ScalarType kinds[] = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf};
   if (std::ranges::count(kinds, numbers.scalar_type()) == 0) numbers = numbers.to(at::kFloat);
   if (numbers.is_non_overlapping_and_dense()) return {numbers.as_strided({numbers.numel()}, {1}), zeros};
-  return {numbers.reshape({-1}), zeros};
+  return {numbers.contiguous().view({-1}), zeros};
 }
 
 DType dtype_of_row(const at::Tensor& row) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rank 0's numbers for TensorBoard: what the program logs, what a step takes, and what its gradients are. Steps are
-// counted as the progress line counts them: the first is 1, and what is logged before it is at 0. Thread safety: the
-// training thread; record() from any, but events of iterations from that one only.
+// Rank 0's numbers for TensorBoard: what the program logs, what a step takes, what its gradients are. Steps are counted
+// as the progress line counts them: the first is 1, and what is logged before it is at 0.
+// Thread safety: the training thread; record() from any, but events of iterations from that one only.
 #pragma once
 
 #include <cstddef>

@@ -58,13 +58,14 @@ struct RunConfig {
   int replica_check_every = 100;    ///< steps between comparisons of all ranks' parameters; 0: none
   std::string log_dir = "runs";     ///< a folder for each run is made in it
   std::string secret_file;
-  std::string checkpoint_dir;          ///< where the run saves and from where it goes on; empty: nowhere
-  std::uint64_t checkpoint_every = 0;  ///< steps between checkpoints; 0: none
-  int checkpoint_keep = 3;             ///< newest ones
-  std::string trace;                   ///< the file that becomes the run's timeline; empty: none is made
-  std::string tensorboard;             ///< where rank 0 writes TensorBoard event files; empty: nowhere
-  double progress_s = 1;               ///< seconds between progress lines
-  int monitor_port = 0;                ///< of the live page and of /metrics; 0: any free one; -1: nothing is served
+  std::string checkpoint_dir;            ///< where the run saves and from where it goes on; empty: nowhere
+  std::uint64_t checkpoint_every = 0;    ///< steps between checkpoints; 0: none
+  int checkpoint_keep = 3;               ///< newest ones
+  std::string trace;                     ///< the file that becomes the run's timeline; empty: none is made
+  std::string tensorboard;               ///< where rank 0 writes TensorBoard event files; empty: nowhere
+  int tensorboard_histograms_every = 0;  ///< steps between histograms of the gradients; 0: none
+  double progress_s = 1;                 ///< seconds between progress lines
+  int monitor_port = 0;                  ///< of the live page and of /metrics; 0: any free one; -1: nothing is served
   std::string monitor_address = "127.0.0.1";  ///< where they listen
 
   bool operator==(const RunConfig&) const = default;
@@ -74,7 +75,7 @@ struct RunConfig {
             seed, timeout_s, replacements, restarts, bucket_bytes_max, bucket_bytes_first, chunk_bytes, window_chunks,
             connections, transport, threads, deterministic, born_in_place, keep_freed_memory, nan_policy,
             replica_check_every, log_dir, secret_file, checkpoint_dir, checkpoint_every, checkpoint_keep, trace,
-            tensorboard, progress_s, monitor_port, monitor_address);
+            tensorboard, tensorboard_histograms_every, progress_s, monitor_port, monitor_address);
   }
 };
 

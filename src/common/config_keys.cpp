@@ -122,6 +122,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"checkpoint_keep", "so many of the newest checkpoints stay", &C::checkpoint_keep, 1, 1000000},
     {"trace", "the file for the run's timeline, in Chrome's trace format; empty: none", &C::trace},
     {"tensorboard", "where rank 0 writes TensorBoard event files; empty: nowhere", &C::tensorboard},
+    {"tensorboard_histograms_every", "steps between histograms of each parameter's gradient; 0: none",
+     &C::tensorboard_histograms_every, 0, kStepsMax},
     {"progress_s", "seconds between progress lines", &C::progress_s, 0, kOneDay},
     {"monitor_port", "of the live page and of /metrics; 0: any free one; -1: nothing is served", &C::monitor_port, -1,
      65535},

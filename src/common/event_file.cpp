@@ -48,6 +48,14 @@ class Message {
     bytes_ += value;
     return *this;
   }
+  /// Doubles in a row.
+  template <class Numbers>
+  Message& numbers(int field, const Numbers& values) {
+    std::string row;
+    for (const auto value : values)
+      append_integer(row, std::bit_cast<std::uint64_t>(static_cast<double>(value)), sizeof(double));
+    return bytes(field, row);
+  }
   Message& message(int field, const Message& value) { return bytes(field, value.bytes_); }
   std::string_view encoded() const { return bytes_; }
 
@@ -64,7 +72,9 @@ class Message {
 constexpr int kEventWallTime = 1, kEventStep = 2, kEventFileVersion = 3, kEventSummary = 5, kEventSessionLog = 7;
 constexpr int kSessionLogStatus = 1, kStatusStart = 1;
 constexpr int kSummaryValue = 1;
-constexpr int kValueTag = 1, kValueSimple = 2, kValueTensor = 8, kValueMetadata = 9;
+constexpr int kValueTag = 1, kValueSimple = 2, kValueHistogram = 5, kValueTensor = 8, kValueMetadata = 9;
+constexpr int kHistogramMin = 1, kHistogramMax = 2, kHistogramNumber = 3, kHistogramSum = 4, kHistogramSquares = 5,
+              kHistogramLimits = 6, kHistogramCounts = 7;
 constexpr int kMetadataPlugin = 1, kMetadataDataClass = 4, kDataClassTensor = 2, kPluginName = 1;
 constexpr int kTensorDType = 1, kTensorShape = 2, kTensorString = 8, kDTypeString = 7;
 
@@ -118,6 +128,19 @@ EventFile::~EventFile() {
 void EventFile::scalar(EventTime when, std::string_view tag, double value) {
   Message entry;
   entry.bytes(kValueTag, as_utf8(tag)).number(kValueSimple, static_cast<float>(value));
+  append(event_at(when).message(kEventSummary, summary_of(entry)).encoded());
+}
+
+void EventFile::histogram(EventTime when, std::string_view tag, const Distribution& distribution) {
+  Message histogram, entry;
+  histogram.number(kHistogramMin, distribution.min)
+      .number(kHistogramMax, distribution.max)
+      .number(kHistogramNumber, static_cast<double>(distribution.finite))
+      .number(kHistogramSum, distribution.sum)
+      .number(kHistogramSquares, distribution.sum_squares)
+      .numbers(kHistogramLimits, distribution.limits)
+      .numbers(kHistogramCounts, distribution.counts);
+  entry.bytes(kValueTag, as_utf8(tag)).message(kValueHistogram, histogram);
   append(event_at(when).message(kEventSummary, summary_of(entry)).encoded());
 }
 

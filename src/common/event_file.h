@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/distribution.h"
 #include "common/file.h"
 #include "common/result.h"
 
@@ -37,6 +38,7 @@ class EventFile {
   // Each adds an event to what flush() writes. Bytes of a tag or a text that is not UTF-8 become '?': it would make the
   // whole file unreadable.
   void scalar(EventTime when, std::string_view tag, double value);  ///< kept as float32
+  void histogram(EventTime when, std::string_view tag, const Distribution& distribution);
   void text(EventTime when, std::string_view tag, std::string_view markdown);
   /// What the folder's files have from `when.step` on is of no account: a run began there anew.
   void restart(EventTime when);

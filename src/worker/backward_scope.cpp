@@ -28,15 +28,13 @@ class CallOnce final : public torch::autograd::FunctionPostHook {
   std::function<void()> f_;
 };
 
-}  // namespace
-
-/// The callback of one backward, handed from graph to graph until it is the outermost one's. Destroyed unfired, it
-/// resets the scope.
-class BackwardScope::Ending : public std::enable_shared_from_this<Ending> {
+/// The callback of one backward, handed from graph to graph until it is the outermost one's.
+class Ending : public std::enable_shared_from_this<Ending> {
  public:
-  explicit Ending(std::weak_ptr<BackwardScope*> scope) : scope_(std::move(scope)) {}
+  Ending(std::function<void()> done, std::function<void()> dropped)
+      : done_(std::move(done)), dropped_(std::move(dropped)) {}
   ~Ending() {
-    if (auto scope = fired_ ? nullptr : scope_.lock()) (*scope)->reset();
+    if (!fired_) dropped_();
   }
   Ending(const Ending&) = delete;
   Ending& operator=(const Ending&) = delete;
@@ -53,12 +51,18 @@ class BackwardScope::Ending : public std::enable_shared_from_this<Ending> {
       return;
     }
     fired_ = true;
-    if (auto scope = scope_.lock()) (*scope)->finish();
+    done_();
   }
 
-  std::weak_ptr<BackwardScope*> scope_;
+  const std::function<void()> done_, dropped_;
   bool fired_ = false;
 };
+
+}  // namespace
+
+void at_end_of_backward(std::function<void()> done, std::function<void()> dropped) {
+  std::make_shared<Ending>(std::move(done), std::move(dropped))->queue();
+}
 
 BackwardScope::BackwardScope(Callbacks callbacks)
     : callbacks_(std::move(callbacks)), process_(::getpid()), alive_(std::make_shared<BackwardScope*>(this)) {}
@@ -73,7 +77,14 @@ void BackwardScope::enter(Reducer& reducer) {
   const std::thread::id self = std::this_thread::get_id();
   std::thread::id running{};
   if (thread_.compare_exchange_strong(running, self)) {
-    std::make_shared<Ending>(alive_)->queue();
+    const std::weak_ptr<BackwardScope*> alive = alive_;
+    at_end_of_backward(
+        [alive] {
+          if (auto scope = alive.lock()) (*scope)->finish();
+        },
+        [alive] {
+          if (auto scope = alive.lock()) (*scope)->reset();
+        });
   } else if (running != self) {
     throw UsageError("two threads call backward() on the models of one Session at the same time");
   }

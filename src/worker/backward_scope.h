@@ -24,6 +24,10 @@ namespace tutti::worker {
 
 class Reducer;
 
+/// From a hook: calls `done` at the end of the outermost backward that this thread is in, or, where it ends by an
+/// exception, `dropped`, which does not throw.
+void at_end_of_backward(std::function<void()> done, std::function<void()> dropped);
+
 class BackwardScope {
  public:
   struct Callbacks {
@@ -46,8 +50,6 @@ class BackwardScope {
   void forget(Reducer& reducer) noexcept;
 
  private:
-  class Ending;
-  friend class Ending;
   void finish();
   void reset() noexcept;
 

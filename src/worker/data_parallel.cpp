@@ -100,6 +100,8 @@ DataParallelImpl::DataParallelImpl(SessionImpl& session, torch::nn::Module& modu
     if (!named.tensor.requires_grad()) frozen_.push_back(std::move(named));
   }
   if (session_.identity().world_size > 1) agree();
+  if (session_.scalars() != nullptr)
+    gradients_ = std::make_unique<GradientWatch>(trained_parameters(), /*follows_backward=*/!session_.exchanges());
   if (!session_.exchanges()) return;
   exchange_ = session_.make_exchange(object_);
   session_.attend(*exchange_);
@@ -221,6 +223,7 @@ void DataParallelImpl::make_reducer() {
   options.nan_policy = nan_policy_of(nan_policy());
   options.wishes = [this] { return session_.wishes(); };
   options.decided = [this](const Outcome& outcome) { session_.decided(outcome); };
+  if (gradients_) options.exchanged = [this] { gradients_->read(); };
   // Ends with the run's cause, which the guilty rank tells: it does not come here.
   options.await_cause = [this] { return session_.member()->barrier(session_.deadline()); };
   options.agree_on_order = [this](std::vector<std::uint32_t> measured, Deadline deadline) {
@@ -262,6 +265,7 @@ void DataParallelImpl::begin_iteration(int rank, bool last_micro_batch) {
   in_step_ = in_iteration_ = true;
   if (begins_step) remember_start(/*copies=*/true);
   expects_exchange_ = reducer_ != nullptr && last_micro_batch;
+  if (gradients_ && last_micro_batch) gradients_->begin(session_.scalars()->ask_gradients(position_.step + 1));
   if (!reducer_) return;
   reducer_->set_exchanging(last_micro_batch);
   reducer_->begin_step(static_cast<std::uint64_t>(position_.step));
@@ -301,6 +305,9 @@ std::vector<double> DataParallelImpl::learning_rates() const {
 
 void DataParallelImpl::show_step(std::size_t samples) {
   session_.step_done(samples);
+  if (gradients_) {
+    if (const auto numbers = gradients_->take()) session_.show_gradients(*numbers);
+  }
   if (Scalars* scalars = session_.scalars())
     scalars->end_step(position_.step + 1, samples, [this] { return learning_rates(); });
 }

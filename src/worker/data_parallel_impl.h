@@ -16,6 +16,7 @@
 #include "tutti/data_parallel.h"
 #include "worker/data_position.h"
 #include "worker/exchange.h"
+#include "worker/gradient_watch.h"
 #include "worker/parameter_table.h"
 #include "worker/reducer.h"
 #include "worker/replica_check.h"
@@ -135,7 +136,8 @@ class DataParallelImpl final : private Participant {
   const std::uint32_t object_;
   const int exceptions_at_start_;
   std::unique_ptr<Exchange> exchange_;
-  std::unique_ptr<Reducer> reducer_;  // null where nothing is exchanged
+  std::unique_ptr<Reducer> reducer_;          // null where nothing is exchanged
+  std::unique_ptr<GradientWatch> gradients_;  // where TensorBoard is told
   std::vector<NamedTensor> frozen_;
   DataPosition position_;
   std::string checkpoint_folder_;

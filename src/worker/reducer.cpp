@@ -346,6 +346,7 @@ Result<> Reducer::finish(Deadline deadline) {
   TUTTI_TRY(exchange_all(deadline));
   TUTTI_TRY(decide());
   record(EventKind::kExchangeDone, 0, buckets_->bytes());
+  if (options_.exchanged) options_.exchanged();
   ++exchanges_;
   if (stepped_by_iteration_)
     ++id_.index;

@@ -55,6 +55,7 @@ struct ReducerOptions {
   NanPolicy nan_policy = NanPolicy::kSkip;
   std::function<Wishes()> wishes;               ///< that this rank was asked for; null: never
   std::function<void(const Outcome&)> decided;  ///< told at the end of each exchange; null: nobody
+  std::function<void()> exchanged;              ///< the results are in place; null: nobody waits for that
   std::function<Result<>()> await_cause;        ///< before this rank tells of another's fault; null: it does not wait
 };
 

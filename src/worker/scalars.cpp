@@ -17,13 +17,14 @@ constexpr std::size_t kUnwrittenMax = 64 << 10;
 }  // namespace
 
 Scalars::Scalars(std::unique_ptr<EventFile> file, const Clock& clock, double wall_s, const MetricsCounter& metrics,
-                 const Logger& log, const std::string& configuration)
+                 const Logger& log, const std::string& configuration, int histograms_every)
     : file_(std::move(file)),
       clock_(clock),
       began_(clock.now()),
       began_wall_s_(wall_s),
       metrics_(metrics),
       log_(log),
+      histograms_every_(histograms_every),
       flushed_(began_) {
   file_->text({0, wall_s}, "configuration", "```\n" + configuration + "```\n");
   flush();
@@ -42,6 +43,28 @@ void Scalars::log(std::string_view name, double value) {
   const TimePoint now = clock_.now();
   file_at(now).scalar(at(step_, now), name, value);
   flush_if_due(now);
+}
+
+GradientQuestions Scalars::ask_gradients(std::int64_t step) {
+  const TimePoint now = clock_.now();
+  GradientQuestions asked;
+  asked.norm = !asked_for_norm_ || now - *asked_for_norm_ >= kBetweenAverages;
+  asked.distributions = histograms_every_ > 0 && step % histograms_every_ == 0;
+  if (asked.norm) asked_for_norm_ = now;
+  return asked;
+}
+
+void Scalars::gradients(std::int64_t step, const GradientNumbers& numbers) {
+  go_to(step);
+  const TimePoint now = clock_.now();
+  const EventTime when = at(step, now);
+  EventFile& file = file_at(now);
+  if (numbers.norm) file.scalar(when, kGradientNorm, *numbers.norm);
+  for (const auto& [name, distribution] : numbers.distributions) {
+    if (distribution.finite > 0) file.histogram(when, "gradient/" + name, distribution);
+    if (distribution.not_finite > 0)
+      file.scalar(when, "gradient_not_finite/" + name, static_cast<double>(distribution.not_finite));
+  }
 }
 
 void Scalars::end_step(std::int64_t step, std::size_t samples, const Rates& learning_rates) {

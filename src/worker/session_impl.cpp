@@ -118,7 +118,8 @@ void SessionImpl::open_scalars() {
   const double wall_s = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   auto file = EventFile::create(config().tensorboard, identity().host, wall_s);
   if (!file && identity().newcomer) return log_.warning("TensorBoard gets nothing: {}", file.error().text());
-  scalars_ = std::make_unique<Scalars>(check(std::move(file)), clock_, wall_s, metrics_, log_, to_toml(config()));
+  scalars_ = std::make_unique<Scalars>(check(std::move(file)), clock_, wall_s, metrics_, log_, to_toml(config()),
+                                       config().tensorboard_histograms_every);
   events_.add(*scalars_);
 }
 
@@ -256,6 +257,12 @@ void SessionImpl::log(std::string_view name, double value) {
   if (scalars_) scalars_->log(name, value);
   if (reporter_ && identity().rank == 0)
     reporter_->log(name, has_begun_ ? static_cast<std::int64_t>(step_) + 1 : 0, value);
+}
+
+void SessionImpl::show_gradients(const GradientNumbers& numbers) {
+  const std::int64_t step = static_cast<std::int64_t>(step_) + 1;
+  scalars_->gradients(step, numbers);
+  if (reporter_ && numbers.norm) reporter_->log(kGradientNorm, step, *numbers.norm);
 }
 
 void SessionImpl::record(EventKind kind) noexcept {

@@ -58,6 +58,7 @@ struct TorchSettings {
 
 class Checkpoints;
 class Scalars;
+struct GradientNumbers;
 
 class SessionImpl {
  public:
@@ -116,6 +117,8 @@ class SessionImpl {
   void advance(const RunPosition& position, std::size_t samples);
   /// The program's own number.
   void log(std::string_view name, double value);
+  /// Of the step under way. REQUIRES: scalars().
+  void show_gradients(const GradientNumbers& numbers);
   Progress& progress() noexcept { return progress_; }
   /// Null but on rank 0 where `tensorboard` is configured.
   Scalars* scalars() noexcept { return scalars_.get(); }

@@ -190,6 +190,7 @@ TEST_F(Config, PrintsWhatItReadsBack) {
   config.checkpoint_every = 50;
   config.checkpoint_keep = 2;
   config.tensorboard = "runs/tensorboard";
+  config.tensorboard_histograms_every = 200;
   EXPECT_EQ(loaded(to_toml(config)), config);
   EXPECT_EQ(loaded(to_toml(RunConfig{})), RunConfig{});
 }

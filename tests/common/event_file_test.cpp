@@ -38,6 +38,11 @@ constexpr const char* kVersion =
 constexpr const char* kScalar =
     "1b 00 00 00 00 00 00 00 1a 0d 9e 13 09 00 00 20 40 fc 54 d9 41 10 ac 02 2a 0d 0a 0b 0a 04 6c 6f 73 73 15 00 00 "
     "80 3e c5 f6 85 9b ";
+constexpr const char* kHistogram =
+    "6f 00 00 00 00 00 00 00 6c 31 81 de 09 00 00 20 40 fc 54 d9 41 10 ac 02 2a 61 0a 5f 0a 0a 67 72 61 64 69 65 "
+    "6e 74 2f 77 2a 51 09 00 00 00 00 00 00 f0 bf 11 00 00 00 00 00 00 e0 3f 19 00 00 00 00 00 00 14 40 21 00 00 "
+    "00 00 00 00 f8 bf 29 00 00 00 00 00 00 02 40 32 10 00 00 00 00 00 00 d0 bf 00 00 00 00 00 00 e0 3f 3a 10 00 "
+    "00 00 00 00 00 00 40 00 00 00 00 00 00 08 40 1e fd ed 70 ";
 constexpr const char* kRestart =
     "10 00 00 00 00 00 00 00 95 fb fe 18 09 00 00 20 40 fc 54 d9 41 10 ac 02 3a 02 08 01 b9 45 12 a3 ";
 
@@ -51,9 +56,18 @@ TEST(EventFile, HoldsTheBytesThatTensorFlowWrites) {
   const testing::TemporaryFolder folder;
   const auto events = begin(folder.path());
   events->scalar({300, 1'700'000'000.5}, "loss", 0.25);
+  events->histogram({300, 1'700'000'000.5}, "gradient/w",
+                    {.finite = 5,
+                     .not_finite = 1,
+                     .min = -1,
+                     .max = 0.5,
+                     .sum = -1.5,
+                     .sum_squares = 2.25,
+                     .limits = {-0.25, 0.5},
+                     .counts = {2, 3}});
   events->restart({300, 1'700'000'000.5});
   ASSERT_TRUE(events->flush());
-  EXPECT_EQ(as_hex(content_of(events->path())), std::string(kVersion) + kScalar + kRestart);
+  EXPECT_EQ(as_hex(content_of(events->path())), std::string(kVersion) + kScalar + kHistogram + kRestart);
 }
 
 TEST(EventFile, IsNamedAfterTimeHostAndProcessInAFolderThatItMakes) {

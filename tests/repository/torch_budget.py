@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A source that includes LibTorch, by whatever way, costs up to half a minute and 2 GB to compile: at most 17 of the library's do.
+"""A source that includes LibTorch, by whatever way, costs up to half a minute and 2 GB to compile: at most 18 of the library's do.
 
     torch_budget.py BUILD_FOLDER
 """
@@ -8,7 +8,7 @@ import subprocess
 
 import tree
 
-SOURCES_MAX = 17
+SOURCES_MAX = 18
 OBJECT = re.compile(r"^(\S+\.o): #deps ", re.MULTILINE)
 LIBTORCH = re.compile(r"/include/(torch|ATen|c10)/")
 SOURCE = re.compile(r"^ +\S*?(src/\S+\.cpp)$", re.MULTILINE)

@@ -54,6 +54,7 @@ class AutogradTest : public ::testing::Test {
     options.born_in_place = born_in_place_;
     options.nan_policy = nan_policy_;
     options.decided = decided_;
+    options.exchanged = exchanged_;
     auto reducer = std::make_unique<Reducer>(named(module.named_parameters()), named(module.named_buffers()), exchange,
                                              scope_, options, events_, clock_, Logger::none());
     EXPECT_TRUE(reducer->open(clock_.now()));
@@ -94,6 +95,7 @@ class AutogradTest : public ::testing::Test {
   bool born_in_place_ = false;
   NanPolicy nan_policy_ = NanPolicy::kSkip;
   std::function<void(const Outcome&)> decided_;
+  std::function<void()> exchanged_;
   std::unique_ptr<Reducer> reducer_;
 };
 

@@ -32,7 +32,8 @@ class ScalarsOfARun : public ::testing::Test {
   void begin() {
     auto file = EventFile::create(folder_.path(), "node1", kBegin).value();
     path_ = file->path();
-    scalars_ = std::make_unique<Scalars>(std::move(file), clock_, kBegin, metrics_, Logger::none(), "seed = 7\n");
+    scalars_ = std::make_unique<Scalars>(std::move(file), clock_, kBegin, metrics_, Logger::none(), "seed = 7\n",
+                                         /*histograms_every=*/3);
   }
   void event(EventKind kind, std::uint64_t step = 0) {
     const Event event{.time = clock_.now(), .kind = kind, .step = step};
@@ -157,6 +158,47 @@ TEST_F(ScalarsOfARun, ShowALearningRateForEachGroupOfParameters) {
   scalars_->finish();
   EXPECT_THAT(points("tutti/learning_rate/0"), ElementsAre(std::pair(1, 0.5)));
   EXPECT_THAT(points("tutti/learning_rate/1"), ElementsAre(std::pair(1, 0.125)));
+}
+
+TEST_F(ScalarsOfARun, AskForTheNormOfGradientsTwiceASecond) {
+  std::vector<std::int64_t> asked;
+  for (std::int64_t step = 1; step <= 8; ++step) {
+    if (scalars_->ask_gradients(step).norm) asked.push_back(step);
+    clock_.advance(200ms);
+  }
+  EXPECT_THAT(asked, ElementsAre(1, 4, 7));
+}
+
+TEST_F(ScalarsOfARun, AskForDistributionsOfGradientsAsOftenAsConfigured) {
+  std::vector<std::int64_t> asked;
+  for (std::int64_t step = 1; step <= 8; ++step) {
+    if (scalars_->ask_gradients(step).distributions) asked.push_back(step);
+  }
+  EXPECT_THAT(asked, ElementsAre(3, 6));
+}
+
+TEST_F(ScalarsOfARun, ShowTheGradientsOfTheirStep) {
+  event(EventKind::kIterationBegin, 4);
+  clock_.advance(250ms);
+  const Distribution some{.finite = 3, .not_finite = 2, .min = 1, .max = 2, .limits = {1.5, 2}, .counts = {1, 2}};
+  scalars_->gradients(5, {.norm = 0.5, .distributions = {{"w", some}, {"b", {.not_finite = 4}}, {"none", {}}}});
+  scalars_->finish();
+  EXPECT_THAT(restarts(), ElementsAre(5));
+  EXPECT_THAT(points(), ElementsAre(Point{"tutti/gradient_norm", 5, 0.5, kBegin + 0.25},
+                                    Point{"gradient_not_finite/w", 5, 2, kBegin + 0.25},
+                                    Point{"gradient_not_finite/b", 5, 4, kBegin + 0.25}));
+  std::vector<std::string> histograms;
+  for (const std::string& record : records()) {
+    auto value = fields_of(fields_of(fields_of(record)[5])[1]);
+    if (value.contains(5)) histograms.push_back(value[1]);
+  }
+  EXPECT_THAT(histograms, ElementsAre("gradient/w"));
+}
+
+TEST_F(ScalarsOfARun, LeaveOutTheNormOfGradientsThatNobodyHas) {
+  scalars_->gradients(5, {.norm = std::nullopt, .distributions = {}});
+  scalars_->finish();
+  EXPECT_THAT(points(), IsEmpty());
 }
 
 TEST_F(ScalarsOfARun, SayWhereTheRunBegins) {

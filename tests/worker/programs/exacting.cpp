@@ -25,10 +25,10 @@ namespace {
 constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 
 struct Arguments {
-  std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after, losses;
+  std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after, losses, norms;
   int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
-       other_threads = false;
+       other_threads = false, zero_after = false, clip = false;
   std::int64_t save_at = 0, kill_at = -1, samples = 0, nan_at = -1, nan_steps = 1, signal_at = -1, flip_at = -1,
                save_every = 0;
   std::vector<std::int64_t> own_batches;
@@ -54,6 +54,9 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_option("--samples", a.samples, "of the data set; 0: as many as fill all steps");
   app.add_option("--seen", a.seen, "file for epoch and sample of all that this rank trained on, behind its rank");
   app.add_option("--losses", a.losses, "file for step and loss as rank 0 logs them");
+  app.add_option("--norms", a.norms, "file for step and norm of the gradients as LibTorch has it");
+  app.add_flag("--zero-after", a.zero_after, "gradients are zeros right after each optimizer step");
+  app.add_flag("--clip", a.clip, "gradients are clipped to a small norm");
   app.add_option("--kill-at", a.kill_at, "rank 1 kills itself in this step");
   app.add_option("--nan-at", a.nan_at, "--variant-rank's loss is no number from this step on (reference: left out)");
   app.add_option("--nan-steps", a.nan_steps, "for so many steps");
@@ -102,11 +105,22 @@ void note(const std::string& path, int rank, std::int64_t epoch, const torch::Te
   for (std::int64_t i = 0; i < which.numel(); ++i) file << epoch << ' ' << which[i].item<std::int64_t>() << '\n';
 }
 
-void note_loss(const std::string& path, std::int64_t step, double loss) {
+/// Exactly.
+void note_number(const std::string& path, std::int64_t step, double number) {
   if (path.empty()) return;
   std::ofstream file(path, std::ios::app);
   file.precision(std::numeric_limits<double>::max_digits10);
-  file << step << ' ' << loss << '\n';
+  file << step << ' ' << number << '\n';
+}
+
+/// Before the optimizer's step.
+void note_norm(const std::string& path, std::int64_t step, const torch::nn::Module& model) {
+  if (path.empty()) return;
+  torch::Tensor squares = torch::zeros({}, torch::kFloat64);
+  for (const torch::Tensor& parameter : model.parameters()) {
+    if (parameter.grad().defined()) squares += parameter.grad().to(torch::kFloat64).square().sum();
+  }
+  note_number(path, step, squares.sqrt().item<double>());
 }
 
 void report(const Arguments& arguments, const tutti::Session& session, Exacting& model,
@@ -169,6 +183,7 @@ void run_reference(const Arguments& arguments, tutti::Session& session) {
     if (is_nan_step(arguments, step)) continue;
     optimizer->zero_grad();
     reference_step(arguments, model, order, step, session.seed());
+    note_norm(arguments.norms, step + 1, *model);
     optimizer->step();
   }
   report(arguments, session, model, *optimizer, arguments.reference);
@@ -231,9 +246,12 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
     if (step == arguments.signal_at && odd_one) ::kill(::getpid(), SIGTERM);
     if (is_nan_step(arguments, step) && odd_one) loss = loss * std::numeric_limits<double>::quiet_NaN();
     loss.backward();
+    if (session.rank() == 0) note_norm(arguments.norms, parallel.steps(), *model);
+    if (arguments.clip) torch::nn::utils::clip_grad_norm_(model->parameters(), 1e-3);
     optimizer->step();
+    if (arguments.zero_after) optimizer->zero_grad(/*set_to_none=*/false);
     session.log("loss", loss.item<double>());
-    if (session.rank() == 0) note_loss(arguments.losses, parallel.steps(), loss.item<double>());
+    if (session.rank() == 0) note_number(arguments.losses, parallel.steps(), loss.item<double>());
     note(arguments.seen, session.rank(), parallel.epoch(), batch.target);
     if (step == std::exchange(flip_at, step == flip_at ? -1 : flip_at) && odd_one) flip_a_bit(model);
     if (arguments.save_every > 0 && parallel.steps() % arguments.save_every == 0) parallel.save(arguments.checkpoint);

@@ -24,10 +24,15 @@ import numpy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 DEADLINE_S = 60
-OWN_TAGS = {"tutti/step_s", "tutti/samples_per_s", "tutti/learning_rate"}
+OWN_TAGS = {"tutti/step_s", "tutti/samples_per_s", "tutti/learning_rate", "tutti/gradient_norm"}
 OF_TWO = {"loss", "tutti/exposed_s"} | OWN_TAGS
 OF_ONE = {"loss"} | OWN_TAGS  # a process alone waits for nobody
 SAMPLES = {"lost": 2 * 4, "replaced": 2 * 4, "alone": 500}
+HISTOGRAMS_EVERY = {"lost": 5, "alone": 1}
+HISTOGRAMS_AT = {"lost": [5, 10, 15, 20], "replaced": [], "alone": list(range(1, 9))}
+# Of the mnist example: how many numbers a gradient has.
+SIZES = {"conv1.weight": 16 * 9, "conv1.bias": 16, "conv2.weight": 32 * 16 * 9, "conv2.bias": 32, "fc1.weight": 128 * 32 * 7 * 7,
+         "fc1.bias": 128, "fc2.weight": 10 * 128, "fc2.bias": 10}
 RATES = {"lost": 0.05, "replaced": 0.05, "alone": 0.003}
 
 
@@ -73,7 +78,8 @@ class Runs:
     def lose_and_go_on(self):
         """Rank 1 is lost in step 19, and a second run goes on from the checkpoint of step 10."""
         checkpoints = self.folder / "checkpoints"
-        configuration = ["replacements=0", f"checkpoint_dir={checkpoints}", "checkpoint_every=10"]
+        configuration = ["replacements=0", f"checkpoint_dir={checkpoints}", "checkpoint_every=10",
+                         f"tensorboard_histograms_every={HISTOGRAMS_EVERY['lost']}"]
         with self.of_two("lost", "losses-before", configuration,
                          ["--kill-at", "18", "--kill-after", checkpoints / "step-000000000010"]) as run:
             pass
@@ -93,14 +99,15 @@ class Runs:
 
     def train_alone(self):
         subprocess.run([self.mnist, "--epochs", "1", "--batch", "500"], check=True, timeout=DEADLINE_S,
-                       env={**self.environment, "TUTTI_TENSORBOARD": str(self.logs("alone"))})
+                       env={**self.environment, "TUTTI_TENSORBOARD": str(self.logs("alone")),
+                            "TUTTI_TENSORBOARD_HISTOGRAMS_EVERY": str(HISTOGRAMS_EVERY["alone"])})
 
 
 # --- what their files hold
 
 
 def read(logs):
-    accumulator = EventAccumulator(str(logs))
+    accumulator = EventAccumulator(str(logs), size_guidance={"histograms": 0})
     accumulator.Reload()
     return accumulator
 
@@ -116,6 +123,10 @@ def losses_in(logs):
 
 def steps(pairs):
     return [step for step, _ in pairs]
+
+
+def steps_of_histograms(accumulator, tag):
+    return [event.step for event in accumulator.Histograms(tag)]
 
 
 def check_configuration(markdown, logs):
@@ -148,6 +159,9 @@ def check_files(runs, name, tags, files):
     assert [event.step for event in configurations] == [0] * files
     for event in configurations:
         check_configuration(event.tensor_proto.string_val[0].decode(), logs)
+    for tag in accumulator.Tags()["histograms"]:
+        assert steps_of_histograms(accumulator, tag) == HISTOGRAMS_AT[name], tag
+    assert bool(accumulator.Tags()["histograms"]) == bool(HISTOGRAMS_AT[name])
     check_own_numbers(accumulator, SAMPLES[name], RATES[name])
     return accumulator
 
@@ -183,6 +197,18 @@ def check_replaced(runs, first):
 def check_alone(runs):
     alone = check_files(runs, "alone", OF_ONE, files=1)
     assert steps(points(alone, "loss")) == list(range(1, 9))
+    assert set(alone.Tags()["histograms"]) == {f"gradient/{name}" for name in SIZES}
+    squares = dict.fromkeys(HISTOGRAMS_AT["alone"], 0)
+    for name, size in SIZES.items():
+        for event in alone.Histograms(f"gradient/{name}"):
+            found = event.histogram_value
+            assert found.num == size == sum(found.bucket) and len(found.bucket) == 30, (name, found)
+            assert found.min <= found.bucket_limit[0] and found.bucket_limit[-1] == found.max, (name, found)
+            squares[event.step] += found.sum_squares
+    norms = points(alone, "tutti/gradient_norm")
+    assert 1 in steps(norms)
+    for step, norm in norms:
+        assert abs(norm / squares[step] ** 0.5 - 1) < 1e-6, (step, norm, squares[step])
     times = [event.wall_time for event in alone.Scalars("loss")]
     written = next(runs.logs("alone").iterdir()).stat().st_mtime
     assert times == sorted(times) and written - DEADLINE_S < times[0] and times[-1] <= written, (times, written)
@@ -227,6 +253,23 @@ class Board:
             return None
 
 
+def rows_shown(histogram):
+    """As the page has it: left and right end of each bucket and how many numbers it holds; without empty buckets at the ends."""
+    found = histogram.histogram_value
+    limits = list(found.bucket_limit)
+    rows = list(zip([found.min, *limits[:-1]], limits, found.bucket, strict=True))
+    assert rows[0][2] > 0 and rows[-1][2] > 0, "the least and the greatest number are somewhere"
+    return [[float(numpy.float32(number)) for number in row] for row in rows]
+
+
+def check_histograms_shown(board, run, accumulator):
+    tags = accumulator.Tags()["histograms"]
+    until(lambda: set((board.ask("plugin/histograms/tags") or {}).get(run, [])) == set(tags))
+    for tag in tags:
+        expected = [[event.wall_time, event.step, rows_shown(event)] for event in accumulator.Histograms(tag)]
+        until(lambda: board.ask("plugin/histograms/histograms", run=run, tag=tag) == expected)
+
+
 def check_pages(runs):
     with Board(runs.folder / "logs") as board:
         # It answers before it has read all files.
@@ -237,6 +280,7 @@ def check_pages(runs):
             until(lambda: set((board.ask("plugin/scalars/tags") or {}).get(run, [])) == set(expected))
             for tag, values in expected.items():
                 until(lambda: board.ask("plugin/scalars/scalars", run=run, tag=tag) == values)
+            check_histograms_shown(board, run, read(runs.logs(run)))
             assert board.ask("plugin/text/tags")[run] == ["configuration"]
             texts = board.ask("plugin/text/text", run=run, tag="configuration")
             assert texts

@@ -37,7 +37,7 @@ RunRequest bench_request(const BenchCommand& command, const std::string& program
     keys.push_back("exchange=ps");
     keys.push_back("chunk_bytes=4000000");
   }
-  if (command.options.bench == "guards") {
+  if (bench::takes_turns(command.options.bench)) {
     keys.push_back("replacements=3");
     keys.push_back("replica_check_every=100");
     keys.push_back("checkpoint_every=50");
@@ -50,6 +50,11 @@ RunRequest bench_request(const BenchCommand& command, const std::string& program
     for (const char* off :
          {"replacements=0", "replica_check_every=0", "checkpoint_every=0", "checkpoint_dir=", "nan_policy=ignore"})
       keys.push_back(off);
+  }
+  if (command.options.side == "unwatched") keys.push_back("monitor_port=-1");
+  if (command.options.side == "watched") {
+    keys.push_back("tensorboard=" + command.options.turns + "/tensorboard");
+    keys.push_back("trace=" + command.options.turns + "/run.json");
   }
   request.program = bench::to_arguments(command.options);
   request.program.insert(request.program.begin(), program);

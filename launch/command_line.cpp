@@ -39,8 +39,8 @@ void add_key_options(CLI::App& run, std::vector<std::string>& overrides) {
 }
 
 void add_bench(CLI::App& app, BenchCommand& command) {
-  CLI::App* bench =
-      app.add_subcommand("bench", "Measure this machine or cluster: tutti bench allreduce|pushpull|step|guards");
+  CLI::App* bench = app.add_subcommand(
+      "bench", "Measure this machine or cluster: tutti bench allreduce|pushpull|step|guards|watching");
   bench::add_options(*bench, command.options);
   bench->add_option("--ranks", command.ranks, "0: as many as hosts or mpirun give, else 2")
       ->check(CLI::Range(0, 65536))

@@ -133,7 +133,7 @@ int be_parent(const RunConfig& config, const std::function<Result<RunParent::End
 }  // namespace
 
 int execute(const BenchCommand& command, const std::vector<std::string>& line, const Environment& environment) {
-  if (command.options.bench == "guards" && command.options.side.empty()) {
+  if (bench::takes_turns(command.options.bench) && command.options.side.empty()) {
     return execute_guards(command, [&](const BenchCommand& run) { return execute(run, line, environment); });
   }
   const auto program = bench_program(environment);

@@ -92,11 +92,12 @@ std::vector<std::array<BenchCommand, 2>> guards_pairs(const BenchCommand& comman
     guarded.exchange = exchange;
     guarded.options.transport = transport;
     guarded.options.turns = fmt::format("{}/{}", folder, pairs.size());
-    guarded.options.side = "guarded";
+    const bool is_watching = command.options.bench == "watching";
+    guarded.options.side = is_watching ? "watched" : "guarded";
     const std::string checkpoints = "checkpoint_dir=" + guarded.options.turns + "/checkpoints";
     guarded.overrides.insert(guarded.overrides.begin(), checkpoints);
     BenchCommand bare = guarded;
-    bare.options.side = "bare";
+    bare.options.side = is_watching ? "unwatched" : "bare";
     pairs.push_back({std::move(guarded), std::move(bare)});
   }
   return pairs;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `tutti bench guards`: pairs of runs that take turns (bench/guards.h), one pair after the other for each exchange.
+// `tutti bench guards` and `tutti bench watching`: pairs of runs that take turns (bench/guards.h), one pair after the other for each exchange.
 // Thread safety: the main thread of a process that has no other.
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace tutti::launch {
 
-/// The commands of both runs, guarded and bare, for each exchange that is measured: the one of `command`, or those that
+/// The commands of both runs, first the one whose cost is measured, for each exchange that is measured: the one of `command`, or those that
 /// stand faults. `folder` is theirs alone: for their turns, and for checkpoints where `command` has no place for them.
 std::vector<std::array<BenchCommand, 2>> guards_pairs(const BenchCommand& command, const std::string& folder);
 

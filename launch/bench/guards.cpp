@@ -52,13 +52,14 @@ class GuardsBench {
         trainee_(options.model, kLearningRate),
         parallel_(session, *trainee_.model, {&trainee_.optimizer}, DataParallelOptions()) {
     for (int i = 0; i < kBatches; ++i) inputs_[i] = make_batch(*trainee_.model, session.rank(), i);
-    if (session.rank() == 0) line_ = session.impl().check(TurnLine::open(options.turns, is_guarded()));
+    if (session.rank() == 0) line_ = session.impl().check(TurnLine::open(options.turns, is_measured()));
   }
   std::optional<Measurement> run();
 
  private:
-  bool is_guarded() const { return options_.side == "guarded"; }
-  StepTimes guarded_steps();
+  /// Of the two runs, the one whose cost is measured.
+  bool is_measured() const { return options_.side == "guarded" || options_.side == "watched"; }
+  StepTimes steps_of_a_loop();
   StepTimes bare_steps();
   template <class Step>
   StepTimes take_turns(Step step);
@@ -66,7 +67,7 @@ class GuardsBench {
   std::uint32_t checksum() const;
   void tell(const StepTimes& bare);
   StepTimes hear(std::size_t steps);
-  Measurement measurement(const StepTimes& guarded, const StepTimes& bare) const;
+  Measurement measurement(const StepTimes& own, const StepTimes& bare) const;
 
   Session& session_;
   const Options options_;
@@ -82,7 +83,7 @@ template <class Step>
 StepTimes GuardsBench::take_turns(Step step) {
   StepTimes times;
   for (int number = 0; number < kWarmUpTurns + turns_; ++number) {
-    const bool has_turn = is_guarded() && number == 0;
+    const bool has_turn = is_measured() && number == 0;
     if (line_ && !has_turn) session_.impl().check(line_->await(kPatience));
     for (int i = 0; i < kTurn; ++i) {
       session_.barrier();
@@ -102,7 +103,7 @@ StepTimes GuardsBench::slowest(StepTimes own) {
   return own;
 }
 
-StepTimes GuardsBench::guarded_steps() {
+StepTimes GuardsBench::steps_of_a_loop() {
   // One sample a rank and step: the order of so few costs nothing. And one step that is not taken: a loop tells its
   // last.
   const auto steps = static_cast<std::size_t>(kTurn * (kWarmUpTurns + turns_));
@@ -110,8 +111,10 @@ StepTimes GuardsBench::guarded_steps() {
       parallel_.batches(PreparedBatches(inputs_, (steps + 1) * static_cast<std::size_t>(session_.world_size())),
                         /*per_rank=*/1, /*epochs=*/1);
   auto batch = batches.begin();
+  double number = 0;
   return take_turns([&] {
     trainee_.step(*batch);
+    session_.log("number", ++number);
     ++batch;
   });
 }
@@ -140,39 +143,39 @@ StepTimes GuardsBench::hear(std::size_t steps) {
   session_.impl().check(line_->await(kPatience));  // the end of its last turn
   session_.impl().check(line_->hear(std::as_writable_bytes(std::span(&sum, 1)), kPatience));
   session_.impl().check(line_->hear(std::as_writable_bytes(std::span(bare)), kPatience));
-  if (sum != checksum()) throw Error(Errc::kInternal, "the guarded run's parameters differ from the bare one's");
+  if (sum != checksum()) throw Error(Errc::kInternal, "the two runs' parameters differ");
   return bare;
 }
 
-Measurement GuardsBench::measurement(const StepTimes& guarded, const StepTimes& bare) const {
+Measurement GuardsBench::measurement(const StepTimes& own, const StepTimes& bare) const {
   const auto sum = [](const StepTimes& times, std::size_t first, std::size_t count) {
     return std::accumulate(times.begin() + static_cast<std::ptrdiff_t>(first),
                            times.begin() + static_cast<std::ptrdiff_t>(first + count), 0.0);
   };
   StepTimes costs;
   for (std::size_t first = 0; first < bare.size(); first += kTurn)
-    costs.push_back(sum(guarded, first, kTurn) / sum(bare, first, kTurn) - 1);
+    costs.push_back(sum(own, first, kTurn) / sum(bare, first, kTurn) - 1);
 
   Measurement result;
-  result.bench = "guards";
+  result.bench = options_.bench;
   result.exchange = session_.exchange();
   result.transport = options_.transport;
   result.ranks = session_.world_size();
   result.shards = session_.shards();
   result.model = options_.model;
   for (const torch::Tensor& parameter : trainee_.model->parameters()) result.bytes += parameter.nbytes();
-  result.us = summarize(guarded);
+  result.us = summarize(own);
   result.more = {{"bare_us", percentile(bare, 50)},
                  {"cost", percentile(costs, 50)},
-                 {"mean_cost", sum(guarded, 0, guarded.size()) / sum(bare, 0, bare.size()) - 1},
-                 {"rounds", static_cast<double>(guarded.size())}};
+                 {"mean_cost", sum(own, 0, own.size()) / sum(bare, 0, bare.size()) - 1},
+                 {"rounds", static_cast<double>(own.size())}};
   return result;
 }
 
 std::optional<Measurement> GuardsBench::run() {
-  const StepTimes own = is_guarded() ? guarded_steps() : bare_steps();
+  const StepTimes own = options_.side == "bare" ? bare_steps() : steps_of_a_loop();
   if (!line_) return std::nullopt;
-  if (is_guarded()) return measurement(own, hear(own.size()));
+  if (is_measured()) return measurement(own, hear(own.size()));
   tell(own);
   return std::nullopt;
 }

@@ -22,7 +22,7 @@ class Teller {
   Teller(bool tells, bool json) : tells_(tells), json_(json) {}
   ~Teller() {
     if (!tells_ || json_ || told_.empty()) return;
-    const bool has_head = told_.front().bench != "guards";  // which `tutti bench guards` has printed over all of them
+    const bool has_head = !takes_turns(told_.front().bench);  // which `tutti bench` has printed over all of them
     fmt::print("{}", has_head ? to_table(told_) : guards_line(told_.front()));
   }
   Teller(const Teller&) = delete;
@@ -53,7 +53,7 @@ void measure(tutti::Session& session, const Options& options) {
     model_bytes = step.bytes;
     teller.tell(std::move(step));
   }
-  if (options.bench == "guards") {
+  if (takes_turns(options.bench)) {
     if (auto guards = measure_guards(session, options)) teller.tell(std::move(*guards));
   }
   for (const std::uint64_t bytes : options.bytes) teller.tell(measure_exchange_rounds(session, options, bytes));

@@ -17,13 +17,15 @@ constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 30;  // a few copies of 
 
 void add_options(CLI::App& app, Options& options) {
   app.add_option("bench", options.bench,
-                 "allreduce, pushpull (parameter server), step (training) or guards (what faults cost beforehand)")
+                 "allreduce, pushpull (parameter server), step (training), guards (what faults cost beforehand) or "
+                 "watching (what it costs to be seen)")
       ->required()
-      ->check(CLI::IsMember({"allreduce", "pushpull", "step", "guards"}));
+      ->check(CLI::IsMember({"allreduce", "pushpull", "step", "guards", "watching"}));
   app.add_option("--bytes", options.bytes, "sizes of one rank's tensors, by comma")
       ->delimiter(',')
       ->allow_extra_args(false);
-  app.add_option("--model", options.model, "of step and guards: mlp (22.6 million parameters) or lenet (1.2 million)")
+  app.add_option("--model", options.model,
+                 "of step, guards and watching: mlp (22.6 million parameters) or lenet (1.2 million)")
       ->check(CLI::IsMember({"mlp", "lenet"}))
       ->capture_default_str();
   app.add_option("--transport", options.transport, "auto, or tcp between processes of one host, too")
@@ -41,8 +43,8 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--tolerance", options.tolerance, "relative error that a result may have; -1: the exchange's own")
       ->capture_default_str();
-  // What `tutti bench guards` tells its own runs.
-  app.add_option("--side", options.side)->check(CLI::IsMember({"guarded", "bare"}))->group("");
+  // What `tutti bench guards` and `tutti bench watching` tell their own runs.
+  app.add_option("--side", options.side)->check(CLI::IsMember({"guarded", "bare", "watched", "unwatched"}))->group("");
   app.add_option("--turns", options.turns)->group("");
   app.add_flag("--json", options.json, "one object a line instead of a table");
 }
@@ -56,7 +58,7 @@ Result<> complete(Options& options) {
     return fail(Errc::kUsage,
                 fmt::format("--bytes: found {}, expected a multiple of 4 between 4 and {}", bytes, kBytesMax));
   }
-  if ((options.bench == "step" || options.bench == "guards") && !options.bytes.empty())
+  if ((options.bench == "step" || takes_turns(options.bench)) && !options.bytes.empty())
     return fail(Errc::kUsage, "--bytes: steps move the gradients of --model, of whatever size");
   return {};
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/result.h"
@@ -16,20 +17,26 @@ class App;
 namespace tutti::bench {
 
 struct Options {
-  std::string bench;                 ///< "allreduce", "pushpull", "step", "guards"
+  std::string bench;                 ///< "allreduce", "pushpull", "step", "guards", "watching"
   std::vector<std::uint64_t> bytes;  ///< of one rank's tensors; empty: the bench's own
   std::string model = "mlp";         ///< "mlp", "lenet"
   std::string transport = "auto";    ///< "auto", "tcp"
   std::string memory = "exchange";   ///< where an all-reduce's tensors lie: "exchange", "anywhere"
   std::vector<std::string> vs;       ///< limits of the machine to measure besides: "memcpy", "tcp"
   int rounds = 0;                    ///< 0: one second's, 20 at least
-  std::string side;                  ///< of guards: "guarded", "bare", where this is one of its two runs
-  std::string turns;                 ///< then the folder through which they take turns
-  double tolerance = -1;             ///< relative, of a result; negative: what the exchange promises
+  std::string
+      side;  ///< of guards "guarded" or "bare", of watching "watched" or "unwatched", where this is one of the two runs
+  std::string turns;      ///< then the folder through which they take turns
+  double tolerance = -1;  ///< relative, of a result; negative: what the exchange promises
   bool json = false;
 
   bool operator==(const Options&) const = default;
 };
+
+/// Whether the bench is two runs that take turns (guards.h).
+inline bool takes_turns(std::string_view bench) {
+  return bench == "guards" || bench == "watching";
+}
 
 /// The options as those of `app`; `options` is filled when `app` parses, and outlives it.
 void add_options(CLI::App& app, Options& options);

@@ -56,7 +56,7 @@ std::string to_table(const std::vector<Measurement>& measurements) {
 
 std::string guards_head() {
   return fmt::format("{:<9} {:<9} {:>5} {:>6} {:<6} {:>6} {:>11} {:>11} {:>8} {:>9}\n", "exchange", "transport",
-                     "ranks", "shards", "model", "steps", "guarded us", "bare us", "cost %", "of all %");
+                     "ranks", "shards", "model", "steps", "with us", "without us", "cost %", "of all %");
 }
 
 std::string guards_line(const Measurement& m) {

@@ -14,7 +14,7 @@
 namespace tutti::bench {
 
 struct Measurement {
-  std::string bench;      ///< "allreduce", "pushpull", "step", "guards", "memcpy", "tcp"
+  std::string bench;      ///< "allreduce", "pushpull", "step", "guards", "watching", "memcpy", "tcp"
   std::string exchange;   ///< "ps"; "none" for the limits of the machine
   std::string transport;  ///< as it was asked for: "auto", "tcp"
   int ranks = 1;
@@ -36,7 +36,7 @@ struct Measurement {
 std::string to_json(const Measurement& measurement);
 /// A head and one line for each.
 std::string to_table(const std::vector<Measurement>& measurements);
-/// The same for guards, whose lines come from one run each.
+/// The same for guards and watching, whose lines come from one run each.
 std::string guards_head();
 std::string guards_line(const Measurement& measurement);
 

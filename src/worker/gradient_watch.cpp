@@ -131,7 +131,9 @@ void GradientWatch::read() {
   const at::NoGradGuard no_grad;
   numbers_.reset();
   GradientNumbers numbers;
+  const TimePoint began = clock_.now();
   if (asked_.norm) numbers.norm = norm();
+  numbers.norm_took = clock_.now() - began;
   for (const auto& [name, tensor] : parameters_) {
     if (asked_.distributions && tensor.grad().defined())
       numbers.distributions.emplace_back(name, distribution_of(tensor.grad()));

@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "common/clock.h"
 #include "worker/reducer.h"
 #include "worker/scalars.h"
 
@@ -40,6 +41,7 @@ class GradientWatch {
   void remove_hooks() noexcept;
   std::optional<double> norm() const;
 
+  const SteadyClock clock_;
   const std::vector<NamedTensor> parameters_;
   const bool follows_backward_;
   const std::shared_ptr<GradientWatch*> alive_;  ///< lets a callback that outlives this find that out

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -11,6 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr int kNormShare = 200;  // one part in so many of the time is the norm's
 constexpr Duration kBetweenAverages = 500ms, kBetweenFlushes = 1s;
 constexpr std::size_t kUnwrittenMax = 64 << 10;
 
@@ -48,7 +50,7 @@ void Scalars::log(std::string_view name, double value) {
 GradientQuestions Scalars::ask_gradients(std::int64_t step) {
   const TimePoint now = clock_.now();
   GradientQuestions asked;
-  asked.norm = !asked_for_norm_ || now - *asked_for_norm_ >= kBetweenAverages;
+  asked.norm = !asked_for_norm_ || now - *asked_for_norm_ >= between_norms_;
   asked.distributions = histograms_every_ > 0 && step % histograms_every_ == 0;
   if (asked.norm) asked_for_norm_ = now;
   return asked;
@@ -59,7 +61,10 @@ void Scalars::gradients(std::int64_t step, const GradientNumbers& numbers) {
   const TimePoint now = clock_.now();
   const EventTime when = at(step, now);
   EventFile& file = file_at(now);
-  if (numbers.norm) file.scalar(when, kGradientNorm, *numbers.norm);
+  if (numbers.norm) {
+    file.scalar(when, kGradientNorm, *numbers.norm);
+    between_norms_ = std::max(kBetweenAverages, kNormShare * numbers.norm_took);
+  }
   for (const auto& [name, distribution] : numbers.distributions) {
     if (distribution.finite > 0) file.histogram(when, "gradient/" + name, distribution);
     if (distribution.not_finite > 0)
@@ -74,7 +79,7 @@ void Scalars::end_step(std::int64_t step, std::size_t samples, const Rates& lear
   const bool is_first = !since_;
   if (is_first) {
     since_ = last_end_;  // it warms up: it counts for no average
-    waited_before_ = metrics_.snapshot().waited;
+    before_ = metrics_.snapshot();
   } else {
     ++steps_;
     samples_ += samples;
@@ -111,9 +116,14 @@ void Scalars::write_averages() {
   const auto steps = static_cast<double>(steps_);
   if (seconds > 0 && samples_ > 0) file_->scalar(when, "tutti/samples_per_s", static_cast<double>(samples_) / seconds);
   file_->scalar(when, "tutti/step_s", seconds / steps);
-  const Duration waited = metrics_.snapshot().waited;
-  if (waited > waited_before_) file_->scalar(when, "tutti/exposed_s", to_seconds(waited - waited_before_) / steps);
-  waited_before_ = waited;
+  const Metrics metrics = metrics_.snapshot();
+  const std::pair<const char*, Duration> parts[] = {{"tutti/exposed_s", metrics.waited - before_.waited},
+                                                    {"tutti/data_s", metrics.between - before_.between},
+                                                    {"tutti/checkpoint_s", metrics.stalled - before_.stalled}};
+  for (const auto& [name, part] : parts) {
+    if (part > Duration::zero()) file_->scalar(when, name, to_seconds(part) / steps);
+  }
+  before_ = metrics;
   since_ = last_end_;
   steps_ = 0;
   samples_ = 0;

@@ -31,6 +31,7 @@ struct GradientQuestions {
 
 struct GradientNumbers {
   std::optional<double> norm;  ///< of all parameters' together
+  Duration norm_took{};
   /// By the parameter's name; without those that have no gradient.
   std::vector<std::pair<std::string, Distribution>> distributions;
 };
@@ -49,8 +50,9 @@ class Scalars final : public EventSink {
 
   /// At the step under way, or the last one.
   void log(std::string_view name, double value);
-  /// Before the last gradients of this step: the norm twice a second, distributions as they are configured. Who asks
-  /// for a step and then has no gradients has nothing to tell; the next half second has its own.
+  /// Before the last gradients of this step: the norm twice a second, or as often as it takes no more than half a
+  /// percent of the time; distributions as they are configured. Who asks for a step and then has no gradients has
+  /// nothing to tell; the next time has its own.
   GradientQuestions ask_gradients(std::int64_t step);
   void gradients(std::int64_t step, const GradientNumbers& numbers);
   /// An optimizer step is done: `samples` were seen by all ranks together (0: unknown). Twice a second what the steps
@@ -82,13 +84,14 @@ class Scalars final : public EventSink {
   bool begins_anew_ = true;  // at step_, which the file is still to say
   TimePoint flushed_;
   std::optional<TimePoint> asked_for_norm_;
+  Duration between_norms_{std::chrono::milliseconds(500)};
   // Since the averages were last written, at the end of a step.
   std::optional<TimePoint> since_;
   TimePoint last_end_{};
   std::int64_t last_step_ = 0;
   std::int64_t steps_ = 0;
   std::size_t samples_ = 0;
-  Duration waited_before_{};
+  Metrics before_;
 };
 
 }  // namespace tutti::worker

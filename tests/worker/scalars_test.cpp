@@ -169,6 +169,17 @@ TEST_F(ScalarsOfARun, AskForTheNormOfGradientsTwiceASecond) {
   EXPECT_THAT(asked, ElementsAre(1, 4, 7));
 }
 
+TEST_F(ScalarsOfARun, AskForTheNormLessOftenWhereItTakesLong) {
+  EXPECT_TRUE(scalars_->ask_gradients(1).norm);
+  scalars_->gradients(1, {.norm = 1, .norm_took = 10ms, .distributions = {}});
+  std::vector<std::int64_t> asked;
+  for (std::int64_t step = 2; step <= 14; ++step) {
+    clock_.advance(200ms);
+    if (scalars_->ask_gradients(step).norm) asked.push_back(step);
+  }
+  EXPECT_THAT(asked, ElementsAre(11)) << "half a percent of the time is 10 ms in two seconds";
+}
+
 TEST_F(ScalarsOfARun, AskForDistributionsOfGradientsAsOftenAsConfigured) {
   std::vector<std::int64_t> asked;
   for (std::int64_t step = 1; step <= 8; ++step) {
@@ -181,7 +192,7 @@ TEST_F(ScalarsOfARun, ShowTheGradientsOfTheirStep) {
   event(EventKind::kIterationBegin, 4);
   clock_.advance(250ms);
   const Distribution some{.finite = 3, .not_finite = 2, .min = 1, .max = 2, .limits = {1.5, 2}, .counts = {1, 2}};
-  scalars_->gradients(5, {.norm = 0.5, .distributions = {{"w", some}, {"b", {.not_finite = 4}}, {"none", {}}}});
+  scalars_->gradients(5, {.norm = 0.5, .norm_took = {}, .distributions = {{"w", some}, {"b", {.not_finite = 4}}, {"none", {}}}});
   scalars_->finish();
   EXPECT_THAT(restarts(), ElementsAre(5));
   EXPECT_THAT(points(), ElementsAre(Point{"tutti/gradient_norm", 5, 0.5, kBegin + 0.25},

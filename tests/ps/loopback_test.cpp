@@ -160,14 +160,15 @@ TEST(LoopbackEvents, TellOfEveryBucketAndEveryChunk) {
     EXPECT_EQ(event.step, 3u);
     kinds.insert(event.kind);
   }
-  EXPECT_EQ(kinds,
-            (std::multiset<EventKind>{EventKind::kBucketReady, EventKind::kBucketDone, EventKind::kChunkSent,
-                                      EventKind::kChunkSent, EventKind::kChunkReceived, EventKind::kChunkReceived}));
+  EXPECT_EQ(kinds, (std::multiset<EventKind>{EventKind::kBucketReady, EventKind::kBucketDone, EventKind::kPushStarted,
+                                             EventKind::kPushStarted, EventKind::kChunkSent, EventKind::kChunkSent,
+                                             EventKind::kResultArriving, EventKind::kResultArriving,
+                                             EventKind::kChunkReceived, EventKind::kChunkReceived}));
   cluster.stop(0);
   const auto of_shard = cluster.events().events();
-  EXPECT_EQ(std::count_if(of_shard.begin(), of_shard.end(),
-                          [](const Event& event) { return event.kind == EventKind::kChunkSummed; }),
-            2);
+  for (const EventKind kind : {EventKind::kPushArrived, EventKind::kChunkSummed}) {
+    EXPECT_EQ(std::ranges::count(of_shard, kind, &Event::kind), 2) << name_of(kind);
+  }
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ void CoordinatorFsm::go_on_with(int workers, const Cause& cause) {
 }
 
 void CoordinatorFsm::begin_world(WorldPlan plan, const std::string& why) {
-  notice(why + "; all begin again as " + count_workers(plan.workers), What::kResized);
+  notice(why + "; all begin again as " + count_workers(plan.workers), What::kRestarted);
   change_.next = std::move(plan);
   change_.stop_deadline.reset();
   change_.stopped = false;
@@ -146,6 +146,12 @@ void CoordinatorFsm::enter_next_world() {
   change_.stopped = false;
   if (!change_.next) return;
   const WorldPlan plan = std::move(*std::exchange(change_.next, std::nullopt));
+  tell({.what = What::kResized,
+        .generation = generation_,
+        .step = step_of_run(),
+        .workers = plan.workers,
+        .shards = plan.servers,
+        .text = "the run goes on as " + count_workers(plan.workers)});
   options_.workers = plan.workers;
   options_.servers = plan.servers;
   options_.homes = plan.homes;

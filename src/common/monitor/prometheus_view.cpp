@@ -105,8 +105,8 @@ void PrometheusView::collect_run(Families& families) const {
   add_one(families, kGauge, "tutti_run_info", "Which run this is", 1,
           {{"run", facts.job}, {"exchange", facts.exchange}});
   add_one(families, kGauge, "tutti_generation", "Generation of the membership", board_.generation());
-  add_one(families, kGauge, "tutti_workers", "Workers of the run", facts.workers);
-  add_one(families, kGauge, "tutti_shards", "Parameter servers of the run", facts.shards);
+  add_one(families, kGauge, "tutti_workers", "Workers of the run", board_.workers());
+  add_one(families, kGauge, "tutti_shards", "Parameter servers of the run", board_.shards());
   MetricFamily& up = add(families, kGauge, "tutti_up", "Processes that are alive");
   for_each_alive(board_, std::nullopt, [&](const MemberId& member, const Row& row) {
     up.metric.push_back(metric_of(kGauge, 1, labels_of(member, row)));

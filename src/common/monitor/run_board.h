@@ -22,9 +22,9 @@ struct RunFacts {
   std::string job;
   std::string program;
   std::string exchange;
-  std::string configuration;  ///< TOML
-  int workers = 0, shards = 0;
-  bool can_save = false;  ///< there is a folder for checkpoints
+  std::string configuration;    ///< TOML
+  int workers = 0, shards = 0;  ///< that it begins with
+  bool can_save = false;        ///< there is a folder for checkpoints
 };
 
 /// The same moment by both clocks.
@@ -81,6 +81,9 @@ class RunBoard {
   void set_steps(const std::map<MemberId, std::uint64_t>& steps);
 
   const RunFacts& facts() const noexcept { return facts_; }
+  /// Of the world as it is now.
+  int workers() const noexcept { return workers_; }
+  int shards() const noexcept { return shards_; }
   Phase phase() const noexcept { return phase_; }
   std::optional<int> exit_code() const noexcept { return exit_code_; }
   const std::string& cause() const noexcept { return cause_; }
@@ -106,6 +109,9 @@ class RunBoard {
   void follow_rank_0(const Report* before, const Report& report, const Moment& now);
   void follow_checkpoints(const Report* before, const Report& report, const MemberId& from, const Moment& now);
   void take_values(const Report& report, const Moment& now);
+  void set_world(int workers, int shards);
+  void end_processes();
+  bool is_everybody_there() const;
   void join(const MemberId& member, const Happening& happening);
   void lose(const MemberId& member, const Happening& happening);
   void add_line(std::string kind, const Happening& happening, const Moment& now);
@@ -113,6 +119,7 @@ class RunBoard {
 
   const RunFacts facts_;
   const Moment start_;
+  int workers_ = 0, shards_ = 0;
   Phase phase_ = Phase::kStarting;
   std::optional<int> exit_code_;
   std::string cause_;

@@ -164,8 +164,8 @@ std::string state_json(const RunBoard& board, std::uint64_t after, const Moment&
   state["exit_code"] = optional(board.exit_code());
   state["cause"] = json_text(board.cause());
   state["generation"] = board.generation();
-  state["workers"] = facts.workers;
-  state["shards"] = facts.shards;
+  state["workers"] = board.workers();
+  state["shards"] = board.shards();
   state["started_s"] = board.started_s();
   state["now_s"] = now.wall_s;
   state["progress"] = progress_of(board);

@@ -98,6 +98,7 @@ class CoordinatorFsm {
   Result<> on_leave(const MemberId& from, Leave message);
   void complete(const GatherTable::Complete& gather);
   void set(const MemberId& from, const StoreRequest& message, std::string value, std::int64_t number);
+  void tell_to_stop(const MemberId& who);
   void answer_late_requests();
 
   // coordinator_end.cpp: how the run ends

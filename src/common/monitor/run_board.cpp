@@ -109,7 +109,7 @@ void RunBoard::heard(const MemberId& from, const Report& report, const Moment& n
   waits_.heard(from.rank, report.metrics.step, report.metrics.waited, static_cast<std::size_t>(workers_));
   if (report.metrics.iterations > 0 && (phase_ == Phase::kStarting || phase_ == Phase::kRecovering) &&
       is_everybody_there())
-    phase_ = Phase::kTraining;
+    phase_ = is_asked_to_stop_ ? Phase::kStopping : Phase::kTraining;
   if (from == kRank0) {
     take_values(report, now);
     count_lost_steps(row, report.metrics);
@@ -207,7 +207,10 @@ void RunBoard::happened(const Happening& happening, const Moment& now) {
     steps_made_ = std::max(steps_made_, happening.step);  // the one that it was at was not done yet
     end_processes();
   }
-  if (happening.what == What::kStopping) phase_ = Phase::kStopping;
+  if (happening.what == What::kStopping) {
+    phase_ = Phase::kStopping;
+    is_asked_to_stop_ = true;
+  }
   if (happening.what == What::kEnded) {
     phase_ = Phase::kEnded;
     exit_code_ = happening.exit_code;

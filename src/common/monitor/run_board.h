@@ -121,6 +121,7 @@ class RunBoard {
   const Moment start_;
   int workers_ = 0, shards_ = 0;
   Phase phase_ = Phase::kStarting;
+  bool is_asked_to_stop_ = false;
   std::optional<int> exit_code_;
   std::string cause_;
   std::uint32_t generation_ = 1;

@@ -153,6 +153,19 @@ TEST(CoordinatorResize, WatchersAreToldOfTheLossAndOfTheWorldThatBegins) {
   EXPECT_EQ(run.happenings[3].text, "the run goes on as 2 workers");
 }
 
+TEST(CoordinatorResize, TheUsersStopIsNotForgottenInTheNextWorld) {
+  Elastic run;
+  run.resize(2);
+  EXPECT_TRUE(run.ask(Wish::kStop));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(run.told<WishMessage>(rank(i), FrameType::kWish).wish, Wish::kStop);
+  run.stop(3);
+  run.exited(agent(0), shard(0), 0);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(run.join(rank(i), 2));
+    EXPECT_EQ(run.told<WishMessage>(rank(i), FrameType::kWish).wish, Wish::kStop);
+  }
+}
+
 TEST(CoordinatorResize, SmallestWorldThatLosesARankForGoodEnds) {
   Elastic run(elastic(2));
   for (int i = 0; i < 2; ++i) run.exited(agent(1), rank(1), SIGKILL);

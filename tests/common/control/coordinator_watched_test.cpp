@@ -42,6 +42,7 @@ struct WatchedRun : Driver {
     }
     return reasons;
   }
+  Wish wish(MemberId who) { return told<WishMessage>(who, FrameType::kWish).wish; }
   void workers_stop() {
     leave(shard(0));
     for (const MemberId who : {rank(0), rank(1)}) leave(who);
@@ -53,6 +54,77 @@ struct WatchedRun : Driver {
     for (const MemberId host : {agent(0), agent(1)}) EXPECT_TRUE(frame(host, FrameType::kAgentDone, ""));
   }
 };
+
+// --- wishes
+
+TEST(CoordinatorWish, ToSaveIsRank0sAlone) {
+  WatchedRun run;
+  EXPECT_TRUE(run.ask(Wish::kCheckpoint));
+  EXPECT_EQ(run.wish(rank(0)), Wish::kCheckpoint);
+  EXPECT_TRUE(run.told_nothing(rank(0)));
+  EXPECT_TRUE(run.told_nothing(rank(1))) << "it would hear of it a step later, and all would save once more";
+  EXPECT_THAT(run.notices, IsEmpty());
+}
+
+TEST(CoordinatorWish, ToStopIsToldToAllWorkersAndEndsTheRunAsTheUsersOwn) {
+  WatchedRun run;
+  run.progress(rank(0), 17);
+  EXPECT_TRUE(run.ask(Wish::kStop));
+  for (const MemberId who : {rank(0), rank(1)}) EXPECT_EQ(run.wish(who), Wish::kStop);
+  EXPECT_TRUE(run.told_nothing(shard(0)));
+  const Happening stopping = run.happened_last();
+  EXPECT_EQ(stopping.what, What::kStopping);
+  EXPECT_EQ(stopping.step, 17u);
+  EXPECT_THAT(run.notices, ElementsAre("the run is asked to stop after this step"));
+  run.workers_stop();
+  EXPECT_EQ(run.told<Shutdown>(agent(0), FrameType::kShutdown).exit_code, 130);
+  run.agents_answer();
+  EXPECT_EQ(run.exit_code, 130) << "nobody is to start it again";
+  EXPECT_EQ(run.happened_last().text, "the run was asked to stop");
+}
+
+TEST(CoordinatorWish, IsRefusedBeforeAllHaveJoined) {
+  Driver run(watched_world());
+  for (const MemberId who : {agent(0), agent(1), shard(0), rank(0)}) EXPECT_TRUE(run.join(who));
+  for (const Wish wish : {Wish::kCheckpoint, Wish::kStop}) {
+    const auto asked = run.ask(wish);
+    ASSERT_FALSE(asked);
+    EXPECT_EQ(asked.error().code, Errc::kUsage);
+    EXPECT_EQ(asked.error().message, "not all workers are there yet");
+  }
+  EXPECT_TRUE(run.told_nothing(rank(0)));
+}
+
+TEST(CoordinatorWish, IsRefusedWhileALostRanksPlaceIsEmptyAndWhileAllBeginAgain) {
+  WatchedRun run(watched_world(3, /*restartable=*/true));
+  run.progress(rank(0), 17);
+  run.closed(rank(1));
+  run.exited(agent(1), rank(1), SIGKILL);
+  EXPECT_EQ(run.ask(Wish::kStop).error().message, "not all workers are there yet");
+  EXPECT_TRUE(run.join(rank(1)));
+  run.say(rank(1), FrameType::kRestart, Restart{"cannot go on"});
+  EXPECT_EQ(run.ask(Wish::kStop).error().message, "not all workers are there yet");
+}
+
+TEST(CoordinatorWish, IsRefusedWhenTheRunIsEnding) {
+  WatchedRun leaving;
+  for (const MemberId who : {rank(0), rank(1)}) leaving.leave(who);
+  EXPECT_EQ(leaving.ask(Wish::kStop).error().message, "the run is ending");
+  WatchedRun failing(watched_world(/*replacements=*/0));
+  failing.exited(agent(1), rank(1), SIGSEGV);
+  EXPECT_EQ(failing.ask(Wish::kCheckpoint).error().message, "the run is ending");
+}
+
+TEST(CoordinatorWish, ToStopOutlivesTheProcessesThatWereAsked) {
+  WatchedRun run;
+  run.progress(rank(0), 17);
+  EXPECT_TRUE(run.ask(Wish::kStop));
+  EXPECT_EQ(run.wish(rank(1)), Wish::kStop);
+  run.closed(rank(1));
+  run.exited(agent(1), rank(1), SIGKILL);
+  EXPECT_TRUE(run.join(rank(1)));
+  EXPECT_EQ(run.wish(rank(1)), Wish::kStop) << "its successor is asked as well";
+}
 
 // --- happenings
 

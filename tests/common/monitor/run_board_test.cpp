@@ -51,6 +51,18 @@ TEST(RunBoard, PhasesFollowTheRun) {
   EXPECT_THAT(run.kinds(), ElementsAre("joined", "joined", "joined", "lost", "replaced", "stopping", "ended"));
 }
 
+TEST(RunBoard, ARunThatIsAskedToStopIsStoppingAlsoAfterItBeganAgain) {
+  BoardDriver run(1);
+  run.all_join();
+  run.trains(worker_at(0), 0, 3);
+  run.happens({.what = What::kStopping, .generation = 1});
+  run.happens({.what = What::kRestarted, .generation = 2});
+  EXPECT_EQ(run.board.phase(), Phase::kRecovering);
+  run.all_join(3);
+  run.trains(worker_at(0), 0, 1);
+  EXPECT_EQ(run.board.phase(), Phase::kStopping);
+}
+
 TEST(RunBoard, AtItsEndNobodyIsAliveAndAFailureHasACause) {
   BoardDriver run(1, 1);
   run.all_join();

@@ -58,14 +58,17 @@ void MetricsCounter::record(const Event& event) noexcept {
       break;
     case EventKind::kCheckpointBegin:
       stall_began_ = event.time;
+      is_stalled_ = true;
       break;
     case EventKind::kCheckpointTaken:
       metrics_.stalled += event.time - stall_began_;
-      write_began_ = event.time;
+      is_stalled_ = false;
+      if (!write_began_) write_began_ = event.time;
       if (first_iteration_) metrics_.trained = event.time - *first_iteration_;
       break;
     case EventKind::kCheckpointFailed:
       ++metrics_.checkpoints_failed;
+      if (!is_stalled_) write_began_.reset();  // else one is left out, and the one before still is being written
       break;
     case EventKind::kCheckpointEnd:
       ++metrics_.checkpoints;

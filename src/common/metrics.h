@@ -61,6 +61,7 @@ class MetricsCounter final : public EventSink {
   Metrics metrics_;
   std::optional<TimePoint> wait_began_, exchange_began_, write_began_, step_ended_, first_iteration_;
   TimePoint stall_began_{}, iteration_ended_{};
+  bool is_stalled_ = false;    // for a checkpoint
   Duration stalled_before_{};  // when the last iteration ended
 };
 

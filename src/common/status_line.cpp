@@ -29,6 +29,12 @@ bool begins_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
 }
 
+/// U+0080 to U+009F, in UTF-8: what ESC and another character do, in one.
+bool is_control(std::string_view two) {
+  const auto second = static_cast<unsigned char>(two.back());
+  return two.size() == 2 && two[0] == '\xC2' && 0x80 <= second && second < 0xA0;
+}
+
 /// How many bytes at the end of `text` may be the beginning of a mark.
 std::size_t begun_mark(std::string_view text) {
   for (std::size_t size = std::min(text.size(), kMark.size() - 1); size > 0; --size) {
@@ -42,11 +48,15 @@ std::size_t begun_mark(std::string_view text) {
 std::string cut(std::string_view text, int columns) {
   std::string shown;
   int used = 0;
-  for (const char byte : text) {
-    const auto code = static_cast<unsigned char>(byte);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto code = static_cast<unsigned char>(text[i]);
     if (code < 0x20 || code == 0x7F) continue;
-    if (begins_character(byte) && used++ >= columns) break;
-    shown += byte;
+    if (is_control(text.substr(i, 2))) {
+      ++i;
+      continue;
+    }
+    if (begins_character(text[i]) && used++ >= columns) break;
+    shown += text[i];
   }
   return shown;
 }

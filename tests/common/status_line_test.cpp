@@ -94,6 +94,16 @@ TEST_F(StatusLineTest, StaysWithinTheTerminalsWidth) {
   EXPECT_THAT(written(), ElementsAre("out:\r^[K^[36mstep 1^[0m", "out:\r^[K^[36mλ = ^[0m", "out:\r^[K^[36mab[2^[0m"));
 }
 
+TEST(Cut, LeavesNothingThatATerminalObeys) {
+  EXPECT_EQ(cut("a\x1b[31mb\r\n\t\x7f", 100), "a[31mb");
+  EXPECT_EQ(cut("a\xc2\x9b"
+                "31mb\xc2\x80\xc2\xa0\xc3\x9f",
+                100),
+            "a31mb\xc2\xa0\xc3\x9f")
+      << "nor what is an escape in one character";
+  EXPECT_EQ(cut("\xc2", 100), "\xc2");
+}
+
 TEST(WantsColours, UnlessNoColorIsSetToSomething) {
   EXPECT_TRUE(wants_colours({}));
   EXPECT_TRUE(wants_colours({{"NO_COLOR", ""}}));

@@ -19,7 +19,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 /// In pieces of this many elements.
 template <class Stored>
@@ -114,9 +114,9 @@ TEST(TensorNumbers, OnAnEdgeBelongToTheBucketAbove) {
 
 TEST(TensorNumbers, ThatAreNoneAreOnlyCounted) {
   std::vector<double> numbers = gradients<double>(5000);
-  for (const std::size_t at : {0, 17, 2048, 4999}) numbers[at] = at % 2 == 0 ? kNan : -kInfinity;
+  for (const std::size_t at : {0, 17, 2048, 4999}) numbers[at] = at % 2 == 0 ? kNotANumber : -kInfinity;
   expect_distribution(distribution_of(numbers), numbers);
-  const Distribution none = distribution_of({kNan, kInfinity});
+  const Distribution none = distribution_of({kNotANumber, kInfinity});
   EXPECT_EQ(none.finite, 0u);
   EXPECT_EQ(none.not_finite, 2u);
   EXPECT_THAT(none.counts, IsEmpty());

@@ -47,6 +47,7 @@ struct Cause {
   Errc code = Errc::kPeerLost;  ///< what the other members fail with
   /// Of kLost where the coordinator's judgement is all there is.
   enum class Judged : std::uint8_t { kNot, kSilent, kStuck, kUnreachable } judged = Judged::kNot;
+  bool is_told = false;           ///< whoever watches knows of the loss
   bool is_beyond_repair = false;  ///< it could have been made good, but there was nothing left to begin again from
 
   /// In one word, for counters: "killed" (by a signal), "exited", "reported", "left_early", "silent", "stuck",

@@ -136,7 +136,7 @@ void CoordinatorFsm::settle() {
   CoordinatorAction finished;
   finished.exit_code = exit_code_;
   if (verdict_.cause()) {
-    tell_of_the_guilty();
+    if (const Cause& cause = *verdict_.cause(); !cause.is_told) tell_of_loss(cause, cause.text());
     CoordinatorAction line;
     line.kind = Kind::kLine;
     line.line = verdict_.cause()->text();
@@ -152,9 +152,8 @@ void CoordinatorFsm::settle() {
   actions_.push_back(std::move(finished));
 }
 
-void CoordinatorFsm::tell_of_the_guilty() {
-  const Cause& cause = *verdict_.cause();
-  Happening loss = about(What::kLost, cause.member, cause.text());
+void CoordinatorFsm::tell_of_loss(const Cause& cause, std::string text) {
+  Happening loss = about(What::kLost, cause.member, std::move(text));
   loss.reason = cause.reason();
   tell(std::move(loss));
 }

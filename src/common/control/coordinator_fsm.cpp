@@ -57,6 +57,8 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::join(const MemberId& who, const 
   if (!is_new) return std::exchange(actions_, {});  // what it has missed is kept for it
   const bool is_successor = who.role != Role::kAgent && roster_.at(who).since > options_.generation;
   tell(about(What::kJoined, who, describe(who) + (is_successor ? " is there again" : " joined")));
+  // The processes that were asked may be gone.
+  if (is_asked_to_stop_ && who.role == Role::kWorker) tell_to_stop(who);
   if (restarting_ && who.role == Role::kAgent) evict_all();  // it was not there when the others were told
   if (phase_ != Phase::kRunning) {
     const int exit_code = verdict_.cause() ? verdict_.cause()->run_exit_code() : 0;

@@ -98,6 +98,7 @@ class CoordinatorFsm {
   Result<> on_leave(const MemberId& from, Leave message);
   void complete(const GatherTable::Complete& gather);
   void set(const MemberId& from, const StoreRequest& message, std::string value, std::int64_t number);
+  void tell_to_stop(const MemberId& who);
   void answer_late_requests();
 
   // coordinator_end.cpp: how the run ends
@@ -108,7 +109,7 @@ class CoordinatorFsm {
   Result<> on_agent_done(const MemberId& from);
   void blame(const MemberId& who, Cause cause, Certainty certainty);
   void settle();
-  void tell_of_the_guilty();
+  void tell_of_loss(const Cause& cause, std::string text);
   void abort_run(const Cause& cause);
   void close_run();
   bool everybody_answered() const;
@@ -153,8 +154,8 @@ class CoordinatorFsm {
   void change_the_world();
   std::optional<TimePoint> next_change() const;
   bool outlives(const MemberId& agent) const;
-  void give_up_agent(const Cause& cause);
-  bool shrink(const Cause& cause);
+  void give_up_agent(Cause cause);
+  bool shrink(Cause cause);
   void go_on_with(int workers, const Cause& cause);
   void begin_world(WorldPlan plan, const std::string& why);
   void enter_next_world();

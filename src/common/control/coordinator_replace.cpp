@@ -77,10 +77,9 @@ void CoordinatorFsm::replace(const Cause& cause) {
   roster_.vacate(who, generation_ + 1);
   store_.forget(who);
   begin_generation({who}, cause.text());
-  Happening loss = about(What::kLost, who,
-                         cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
-  loss.reason = cause.reason();
-  notice(std::move(loss));
+  tell_of_loss(cause, cause.text() + "; generation " + std::to_string(generation_) + " begins with a new process");
+  actions_.back().kind = CoordinatorAction::Kind::kNotice;
+  last_loss_->is_told = true;
   // Before that there is no state to take over: those that have begun ask for all to begin again, the others begin now.
   const bool is_under_way = step_of_run() > 0;
   starts_.push_back({{who, generation_, is_under_way}, now_ + *pause});

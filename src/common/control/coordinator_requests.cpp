@@ -108,13 +108,19 @@ Result<CoordinatorFsm::Actions> CoordinatorFsm::ask(Wish wish, TimePoint now) {
     return fail(Errc::kUsage, "the run is ending");
   if (restarting_ || !roster_.all(Role::kWorker, &Roster::Entry::joined))
     return fail(Errc::kUsage, "not all workers are there yet");
-  for (const MemberId& member : roster_.connected(Role::kWorker))
-    send(member, FrameType::kWish, encode(WishMessage{wish}));
-  if (wish == Wish::kStop) {
-    is_asked_to_stop_ = true;
-    notice("the run is asked to stop after this step", What::kStopping);
+  if (wish == Wish::kCheckpoint) {
+    // Of one rank alone: another that heard of it a step later would make all save once more.
+    send(worker(0), FrameType::kWish, encode(WishMessage{wish}));
+    return std::exchange(actions_, {});
   }
+  is_asked_to_stop_ = true;
+  for (const MemberId& member : roster_.connected(Role::kWorker)) tell_to_stop(member);
+  notice("the run is asked to stop after this step", What::kStopping);
   return std::exchange(actions_, {});
+}
+
+void CoordinatorFsm::tell_to_stop(const MemberId& who) {
+  send(who, FrameType::kWish, encode(WishMessage{Wish::kStop}));
 }
 
 void CoordinatorFsm::answer_late_requests() {

@@ -85,7 +85,7 @@ bool CoordinatorFsm::outlives(const MemberId& agent) const {
          phase_ == Phase::kRunning && !verdict_.cause() && agent.role == Role::kAgent && agent.rank != 0;
 }
 
-void CoordinatorFsm::give_up_agent(const Cause& cause) {
+void CoordinatorFsm::give_up_agent(Cause cause) {
   const std::int32_t agent = cause.member.rank;
   change_.gone.insert(agent);
   int workers_lost = 0;
@@ -99,9 +99,8 @@ void CoordinatorFsm::give_up_agent(const Cause& cause) {
     if (member.role == Role::kWorker) ++workers_lost;
   }
   if (roster_.all(Role::kWorker, &Roster::Entry::left)) return;
-  Happening loss = about(What::kLost, cause.member, cause.text());
-  loss.reason = cause.reason();
-  tell(std::move(loss));
+  tell_of_loss(cause, cause.text());
+  cause.is_told = true;
   if (!had_members) return notice(cause.text() + "; it had started nothing");
   const Elasticity& elastic = options_.elasticity;
   const int fewer = std::max(elastic.least, options_.workers - workers_lost);
@@ -109,7 +108,7 @@ void CoordinatorFsm::give_up_agent(const Cause& cause) {
 }
 
 // A rank whose place cannot be filled. Its agent is left out of the next world if it has no other worker.
-bool CoordinatorFsm::shrink(const Cause& cause) {
+bool CoordinatorFsm::shrink(Cause cause) {
   const Elasticity& elastic = options_.elasticity;
   if (elastic.is_fixed() || cause.member.role != Role::kWorker || options_.workers <= elastic.least) return false;
   const MemberId home = home_of(cause.member);
@@ -117,6 +116,8 @@ bool CoordinatorFsm::shrink(const Cause& cause) {
     return entry.second == home.rank && entry.first.role == Role::kWorker && entry.first != cause.member;
   };
   if (home.rank != 0 && std::ranges::none_of(options_.homes, is_beside)) change_.worn.insert(home.rank);
+  tell_of_loss(cause, cause.text());
+  cause.is_told = true;
   go_on_with(options_.workers - 1, cause);
   return true;
 }
@@ -132,7 +133,7 @@ void CoordinatorFsm::go_on_with(int workers, const Cause& cause) {
 }
 
 void CoordinatorFsm::begin_world(WorldPlan plan, const std::string& why) {
-  notice(why + "; all begin again as " + count_workers(plan.workers), What::kResized);
+  notice(why + "; all begin again as " + count_workers(plan.workers), What::kRestarted);
   change_.next = std::move(plan);
   change_.stop_deadline.reset();
   change_.stopped = false;
@@ -146,6 +147,12 @@ void CoordinatorFsm::enter_next_world() {
   change_.stopped = false;
   if (!change_.next) return;
   const WorldPlan plan = std::move(*std::exchange(change_.next, std::nullopt));
+  tell({.what = What::kResized,
+        .generation = generation_,
+        .step = step_of_run(),
+        .workers = plan.workers,
+        .shards = plan.servers,
+        .text = "the run goes on as " + count_workers(plan.workers)});
   options_.workers = plan.workers;
   options_.servers = plan.servers;
   options_.homes = plan.homes;
@@ -155,10 +162,6 @@ void CoordinatorFsm::enter_next_world() {
   for (const MemberId& agent : roster_.connected(Role::kAgent)) {
     send(agent, FrameType::kAssign, encode(Assign{plan.share}));
   }
-  tell({.what = What::kResized,
-        .generation = generation_,
-        .world = Happening::World{plan.workers, plan.servers},
-        .text = "another world begins: " + count_workers(plan.workers)});
 }
 
 }  // namespace tutti

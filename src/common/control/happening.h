@@ -20,7 +20,7 @@ struct Happening {
     kQuiet,      ///< `member` has not been heard of for a while
     kSlow,       ///< the others wait for `member`
     kRestarted,  ///< all workers begin again
-    kResized,    ///< another world is on its way, or there: then `world` says which
+    kResized,    ///< another world is on its way; with `workers`: it begins
     kStopping,   ///< the user wants the run to end
     kEnded,      ///< `exit_code`
     kNotice,     ///< anything else that was told to the user
@@ -32,11 +32,8 @@ struct Happening {
   std::uint64_t step = 0;
   std::string_view reason = {};  ///< of kLost; a constant
   int exit_code = 0;
-  struct World {
-    int workers = 0, servers = 0;
-  };
-  std::optional<World> world = {};
-  std::string text = {};  ///< one line for people
+  int workers = 0, shards = 0;  ///< of a world that begins
+  std::string text = {};        ///< one line for people
 };
 
 /// What the user wants of a run that is under way.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "common/control/clock_watch.h"
@@ -41,6 +42,7 @@ struct Member::Impl {
   std::function<void(const Regroup&)> tell_of_regroup;  // guarded by mutex
   std::function<void(Wish)> tell_of_wish;               // owned by the loop
   std::shared_ptr<ClockWatch> clock_watch;              // owned by the loop; null: nobody asks for it
+  std::set<Wish> untold_wishes;                         // owned by the loop; they came before anybody listened
   ControlLink link;  // the last: it closes before anything that its callbacks touch goes
 };
 
@@ -78,7 +80,10 @@ Result<> Member::Impl::on_regroup(std::span<const std::byte> control) {
 Result<> Member::Impl::on_wish(std::span<const std::byte> control) {
   const auto message = decode<WishMessage>(control);
   if (!message) return message.error();
-  if (tell_of_wish) tell_of_wish(message->wish);
+  if (tell_of_wish)
+    tell_of_wish(message->wish);
+  else
+    untold_wishes.insert(message->wish);
   return {};
 }
 
@@ -267,7 +272,10 @@ void Member::report(std::string report) {
 }
 
 void Member::on_wish(std::function<void(Wish)> f) {
-  impl_->link.loop().run([&] { impl_->tell_of_wish = std::move(f); });
+  impl_->link.loop().run([&] {
+    impl_->tell_of_wish = std::move(f);
+    for (const Wish wish : std::exchange(impl_->untold_wishes, {})) impl_->tell_of_wish(wish);
+  });
 }
 
 void Member::report_failure(const Failure& failure) noexcept {

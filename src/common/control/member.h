@@ -97,7 +97,7 @@ class Member {
   /// Tells the coordinator how this process is: an encoded Report. One that finds no connection is lost. REQUIRES:
   /// called on the loop.
   void report(std::string report);
-  /// `f` is called on the loop when the user wants something of the run.
+  /// `f` is called on the loop when the user wants something of the run, or has wanted it since this member joined.
   void on_wish(std::function<void(Wish)> f);
   /// Tells the coordinator why this process is about to end: the cause the user will read. Never waits.
   void report_failure(const Failure& failure) noexcept;

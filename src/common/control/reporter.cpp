@@ -13,6 +13,14 @@ namespace {
 constexpr std::size_t kValuesMax = 512;     // in one report: far below what a control message holds
 constexpr std::size_t kNameBytesMax = 256;  // of a name: the same
 
+/// A name that is text stays text.
+std::string_view short_name(std::string_view name) {
+  if (name.size() <= kNameBytesMax) return name;
+  std::size_t size = kNameBytesMax;
+  while (size > 0 && (static_cast<unsigned char>(name[size]) & 0xc0) == 0x80) --size;
+  return name.substr(0, size);
+}
+
 }  // namespace
 
 struct Reporter::Impl : std::enable_shared_from_this<Impl> {
@@ -85,6 +93,7 @@ Reporter::~Reporter() {
 
 void Reporter::log(std::string_view name, std::int64_t step, double value) {
   const TimePoint now = impl_->clock.now();
+  name = short_name(name);
   const std::lock_guard lock(impl_->mutex);
   auto& logged = impl_->logged;
   if (logged.size() >= kValuesMax) {
@@ -93,7 +102,7 @@ void Reporter::log(std::string_view name, std::int64_t step, double value) {
     if (oldest == logged.end()) return;
     logged.erase(oldest);
   }
-  logged.push_back({std::string(name.substr(0, kNameBytesMax)), step, now, value});
+  logged.push_back({std::string(name), step, now, value});
 }
 
 void Reporter::set_position(const RunPosition& position) {

@@ -10,6 +10,7 @@ void Curve::add(const CurvePoint& point) {
   if (points_.size() < capacity_) return;
   for (std::size_t i = 0; i < points_.size() / 2; ++i) points_[i] = points_[2 * i];
   points_.resize(points_.size() / 2);
+  passed_ = stride_;  // the newest one is among those that went
   stride_ *= 2;
 }
 

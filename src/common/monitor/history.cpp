@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/monitor/history.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <fstream>
 #include <utility>
@@ -35,8 +36,13 @@ bool is_state(const json::object& state) {
     const json::value* value = state.if_contains(key);
     return value != nullptr && value->kind() == kind;
   };
-  return is("job", json::kind::string) && is("phase", json::kind::string) && is("members", json::kind::array) &&
-         is("curves", json::kind::object) && is("history", json::kind::array) && is("progress", json::kind::object);
+  const bool has_parts = is("job", json::kind::string) && is("phase", json::kind::string) &&
+                         is("members", json::kind::array) && is("curves", json::kind::object) &&
+                         is("history", json::kind::array) && is("progress", json::kind::object);
+  return has_parts &&
+         std::ranges::all_of(state.at("members").as_array(), [](const auto& member) { return member.is_object(); }) &&
+         std::ranges::all_of(state.at("curves").as_object(),
+                             [](const auto& curve) { return curve.value().is_array(); });
 }
 
 }  // namespace

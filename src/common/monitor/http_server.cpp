@@ -32,7 +32,11 @@ constexpr std::uint32_t kHeaderBytesMax = 8 << 10;
 constexpr std::uint64_t kBodyBytesMax = 4 << 10;
 constexpr auto kPatience = 30s;  // with a peer that sends or takes nothing
 constexpr auto kBetweenEvents = 1s;
+// After the system could not give a connection, for lack of descriptors say.
+constexpr auto kAcceptPause = 100ms;
 constexpr auto kPartingPatience = 500ms;
+
+constexpr int kNotAllowed = 405, kMisdirected = 421;
 
 /// The page loads nothing from anywhere, and nobody may frame it.
 constexpr const char* kPolicy =
@@ -55,10 +59,12 @@ std::string_view name_in(std::string_view host) {
   return host.substr(0, host.find(':'));
 }
 
+/// Names of machines are the same in capital letters; browsers write small ones.
 bool is_own_name(std::string_view host, std::string_view own) {
   const std::string_view name = name_in(host);
-  const bool is_full_name = name.size() > own.size() && name.starts_with(own) && name[own.size()] == '.';
-  return name == "localhost" || name == own || is_full_name || is_number(name);
+  const std::string_view begin = name.substr(0, own.size()), rest = name.substr(begin.size());
+  const bool is_own = !own.empty() && beast::iequals(begin, own) && (rest.empty() || rest.starts_with('.'));
+  return beast::iequals(name, "localhost") || is_own || is_number(name);
 }
 
 HttpRequest request_of(const http::request<http::string_body>& message) {
@@ -96,6 +102,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
         options(std::move(options_)),
         handlers(std::move(handlers_)),
         acceptor(loop_.context()),
+        accept_pause(loop_.context()),
         parting(loop_.context()) {}
 
   Result<> listen();
@@ -110,7 +117,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   const Options options;
   const Handlers handlers;
   tcp::acceptor acceptor;
-  asio::steady_timer parting;
+  asio::steady_timer accept_pause, parting;
   std::uint16_t port = 0;
   std::list<Peer> peers;
   bool is_ending = false;
@@ -139,8 +146,13 @@ asio::awaitable<void> HttpServer::Impl::accept([[maybe_unused]] std::shared_ptr<
   while (acceptor.is_open()) {
     boost::system::error_code error;
     tcp::socket socket = co_await acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
-    if (error == asio::error::operation_aborted) co_return;
-    if (error || peers.size() >= kConnectionsMax) continue;
+    if (is_ending) co_return;
+    if (error) {
+      accept_pause.expires_after(kAcceptPause);
+      co_await accept_pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+      continue;
+    }
+    if (peers.size() >= kConnectionsMax) continue;
     const auto peer = peers.emplace(peers.end(), std::move(socket));
     asio::co_spawn(loop.context(), serve(self, peer), asio::detached);
   }
@@ -180,21 +192,25 @@ asio::awaitable<bool> HttpServer::Impl::answer(Peer& peer, const Message& messag
   response.set("Content-Security-Policy", kPolicy);
   response.set("X-Content-Type-Options", "nosniff");
   response.set("Referrer-Policy", "no-referrer");
-  response.keep_alive(message.keep_alive());
+  // What was refused may be followed by anything.
+  const bool goes_on = message.keep_alive() && content.status != kNotAllowed && content.status != kMisdirected;
+  response.keep_alive(goes_on);
   response.body() = std::move(content.body);
   response.prepare_payload();
+  if (message.method() == http::verb::head) response.body().clear();
   boost::system::error_code error;
   peer.stream.expires_after(kPatience);
   co_await http::async_write(peer.stream, response, asio::redirect_error(asio::use_awaitable, error));
-  co_return !error && message.keep_alive();
+  co_return !error && goes_on;
 }
 
 HttpResponse HttpServer::Impl::response_to(const Message& message) const {
   const std::string_view host = view(message[http::field::host]);
   if (!is_own_name(host, options.host))
-    return {.status = 421, .body = "'" + std::string(host.substr(0, 100)) + "' is not a name of this machine\n"};
+    return {.status = kMisdirected,
+            .body = "'" + std::string(host.substr(0, 100)) + "' is not a name of this machine\n"};
   if (message.method() != http::verb::get && message.method() != http::verb::post)
-    return {.status = 405, .body = "expected GET or POST\n"};
+    return {.status = kNotAllowed, .body = "expected GET or POST\n"};
   return handlers.answer(request_of(message));
 }
 
@@ -210,7 +226,7 @@ asio::awaitable<void> HttpServer::Impl::stream_events(Peer& peer) {
     is_last = is_ending;
     bytes += "data: " + handlers.next_event(cursor) + "\n\n";
     boost::system::error_code error;
-    peer.stream.expires_after(kPatience);
+    peer.stream.expires_after(is_last ? Duration(kPartingPatience) : Duration(kPatience));
     co_await asio::async_write(peer.stream, asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return;
     bytes.clear();
@@ -223,6 +239,7 @@ asio::awaitable<void> HttpServer::Impl::stream_events(Peer& peer) {
 void HttpServer::Impl::end() {
   is_ending = true;
   acceptor.close();
+  accept_pause.cancel();
   if (peers.empty()) return all_gone.set_value();
   for (Peer& peer : peers) {
     if (peer.is_streaming)

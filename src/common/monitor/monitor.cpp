@@ -91,6 +91,7 @@ struct Monitor::Impl {
   Loop loop;
   boost::asio::steady_timer timer;
   std::unique_ptr<HttpServer> server;
+  bool is_closed = false;  // nobody is asked any more
 };
 
 Moment Monitor::Impl::now() const {
@@ -187,7 +188,7 @@ void Monitor::Impl::write_history() {
   }
   timer.expires_after(pace_after(clock.now() - began));
   timer.async_wait([this](const boost::system::error_code& error) {
-    if (!error) write_history();
+    if (!error && !is_closed) write_history();
   });
 }
 
@@ -208,8 +209,8 @@ void Monitor::close() {
   if (!impl_ || !impl_->server) return;
   impl_->server.reset();
   impl_->loop.run([this] {
-    impl_->timer.cancel();
     impl_->write_history();
+    impl_->is_closed = true;  // the timer may have run out already
     impl_->timer.cancel();
   });
   ::unlink((impl_->options.folder + "/" + kAddressFile).c_str());

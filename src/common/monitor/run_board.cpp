@@ -51,15 +51,29 @@ RunBoard::RunBoard(RunFacts facts, const Moment& start) : facts_(std::move(facts
 }
 
 void RunBoard::set_world(int workers, int shards) {
+  for (int rank = workers; rank < workers_; ++rank) waits_.forget(rank);
   workers_ = workers;
   shards_ = shards;
+  const auto size_of = [&](Role role) { return role == Role::kWorker ? workers : shards; };
   std::erase_if(rows_, [&](const auto& entry) {
-    const auto& [role, rank] = entry.first;
-    if (role == Role::kWorker) waits_.forget(rank);
-    return role != Role::kAgent && rank >= (role == Role::kWorker ? workers : shards);
+    const MemberId& member = entry.first;
+    return member.role != Role::kAgent && member.rank >= size_of(member.role);
   });
-  for (int rank = 0; rank < workers; ++rank) rows_[{Role::kWorker, rank}];
-  for (int shard = 0; shard < shards; ++shard) rows_[{Role::kServer, shard}];
+  for (const Role role : {Role::kWorker, Role::kServer}) {
+    for (int rank = 0; rank < size_of(role); ++rank) rows_[{role, rank}];
+  }
+}
+
+// Agents outlive the processes that they start.
+void RunBoard::end_processes() {
+  for (auto& [member, row] : rows_) {
+    if (member.role != Role::kAgent) row.is_alive = false;
+  }
+}
+
+bool RunBoard::is_everybody_there() const {
+  return std::ranges::all_of(
+      rows_, [](const auto& entry) { return entry.first.role == Role::kAgent || entry.second.is_alive; });
 }
 
 std::uint64_t RunBoard::furthest_step() const noexcept {
@@ -92,10 +106,10 @@ void RunBoard::heard(const MemberId& from, const Report& report, const Moment& n
   const Histogram none, &steps_before = before ? before->metrics.step_time : none;
   if (steps.count() > steps_before.count())
     row.step_s = to_seconds(steps.sum - steps_before.sum) / static_cast<double>(steps.count() - steps_before.count());
-  waits_.heard(from.rank, report.metrics.iterations, report.metrics.waited, static_cast<std::size_t>(workers_));
+  waits_.heard(from.rank, report.metrics.step, report.metrics.waited, static_cast<std::size_t>(workers_));
   if (report.metrics.iterations > 0 && (phase_ == Phase::kStarting || phase_ == Phase::kRecovering) &&
-      std::ranges::all_of(rows_, [](const auto& entry) { return entry.second.is_alive; }))
-    phase_ = Phase::kTraining;
+      is_everybody_there())
+    phase_ = is_asked_to_stop_ ? Phase::kStopping : Phase::kTraining;
   if (from == kRank0) {
     take_values(report, now);
     count_lost_steps(row, report.metrics);
@@ -138,7 +152,9 @@ void RunBoard::follow_checkpoints(const Report* before, const Report& report, co
   const Metrics none, &metrics = report.metrics, &old = before != nullptr ? before->metrics : none;
   if (metrics.checkpoints > old.checkpoints) {
     totals_.checkpoints += metrics.checkpoints - old.checkpoints;
-    checkpoint_ = {metrics.checkpoint_step, now.time, metrics.checkpoint_time.sum - old.checkpoint_time.sum};
+    const auto written = static_cast<std::int64_t>(metrics.checkpoint_time.count() - old.checkpoint_time.count());
+    const Duration writing = metrics.checkpoint_time.sum - old.checkpoint_time.sum;
+    checkpoint_ = {metrics.checkpoint_step, now.time, writing / std::max<std::int64_t>(written, 1)};
     add_line("checkpoint",
              {.member = from,
               .generation = generation_,
@@ -185,9 +201,16 @@ void RunBoard::happened(const Happening& happening, const Moment& now) {
   }
   if (happening.member && happening.what == What::kLost) lose(*happening.member, happening);
   if (happening.member && happening.what == What::kLeft) rows_[*happening.member].is_alive = false;
-  if (happening.what == What::kRestarted || happening.what == What::kResized) phase_ = Phase::kRecovering;
-  if (happening.world) set_world(happening.world->workers, happening.world->servers);
-  if (happening.what == What::kStopping) phase_ = Phase::kStopping;
+  if (happening.what == What::kResized && happening.workers > 0) set_world(happening.workers, happening.shards);
+  if (happening.what == What::kRestarted || (happening.what == What::kResized && happening.workers > 0)) {
+    phase_ = Phase::kRecovering;
+    steps_made_ = std::max(steps_made_, happening.step);  // the one that it was at was not done yet
+    end_processes();
+  }
+  if (happening.what == What::kStopping) {
+    phase_ = Phase::kStopping;
+    is_asked_to_stop_ = true;
+  }
   if (happening.what == What::kEnded) {
     phase_ = Phase::kEnded;
     exit_code_ = happening.exit_code;

@@ -22,9 +22,9 @@ struct RunFacts {
   std::string job;
   std::string program;
   std::string exchange;
-  std::string configuration;  ///< TOML
-  int workers = 0, shards = 0;
-  bool can_save = false;  ///< there is a folder for checkpoints
+  std::string configuration;    ///< TOML
+  int workers = 0, shards = 0;  ///< that it begins with
+  bool can_save = false;        ///< there is a folder for checkpoints
 };
 
 /// The same moment by both clocks.
@@ -80,9 +80,10 @@ class RunBoard {
   /// The step that each worker is at: newer than its report.
   void set_steps(const std::map<MemberId, std::uint64_t>& steps);
 
+  const RunFacts& facts() const noexcept { return facts_; }
+  /// Of the world as it is now.
   int workers() const noexcept { return workers_; }
   int shards() const noexcept { return shards_; }
-  const RunFacts& facts() const noexcept { return facts_; }
   Phase phase() const noexcept { return phase_; }
   std::optional<int> exit_code() const noexcept { return exit_code_; }
   const std::string& cause() const noexcept { return cause_; }
@@ -104,11 +105,13 @@ class RunBoard {
   std::uint64_t newest() const noexcept { return numbers_; }
 
  private:
-  void set_world(int workers, int shards);
   void count_lost_steps(Row& row, const Metrics& metrics);
   void follow_rank_0(const Report* before, const Report& report, const Moment& now);
   void follow_checkpoints(const Report* before, const Report& report, const MemberId& from, const Moment& now);
   void take_values(const Report& report, const Moment& now);
+  void set_world(int workers, int shards);
+  void end_processes();
+  bool is_everybody_there() const;
   void join(const MemberId& member, const Happening& happening);
   void lose(const MemberId& member, const Happening& happening);
   void add_line(std::string kind, const Happening& happening, const Moment& now);
@@ -118,6 +121,7 @@ class RunBoard {
   const Moment start_;
   int workers_ = 0, shards_ = 0;
   Phase phase_ = Phase::kStarting;
+  bool is_asked_to_stop_ = false;
   std::optional<int> exit_code_;
   std::string cause_;
   std::uint32_t generation_ = 1;

@@ -180,7 +180,7 @@ std::string state_json(const RunBoard& board, std::uint64_t after, const Moment&
   state["checkpoint"] = checkpoint_of(board, now.time);
   const bool is_on = board.phase() == RunBoard::Phase::kTraining;
   state["commands"] = {{"checkpoint", is_on && facts.can_save}, {"stop", is_on}};
-  if (after == 0) state["config"] = facts.configuration;
+  if (after == 0) state["config"] = json_text(facts.configuration);
   return json::serialize(state);
 }
 

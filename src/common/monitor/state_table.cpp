@@ -21,7 +21,8 @@ namespace json = boost::json;
 std::optional<double> number(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr || !value->is_number()) return std::nullopt;
-  return value->to_number<double>();
+  constexpr double kMost = 1e15;  // a time far beyond has no date
+  return std::clamp(value->to_number<double>(), -kMost, kMost);
 }
 
 std::string text(const json::object& object, std::string_view key) {

@@ -42,6 +42,25 @@ TEST(Cause, NamesRankHostSignalStepAndLastError) {
   EXPECT_EQ(exited(3).text(), "rank 1 on node2 exited with code 3 at step 37");
 }
 
+TEST(Cause, HasAReasonInOneWord) {
+  EXPECT_EQ(killed(SIGKILL).reason(), "killed");
+  EXPECT_EQ(exited(3).reason(), "exited");
+  EXPECT_EQ(cause(How::kReported).reason(), "reported");
+  EXPECT_EQ(cause(How::kLost).reason(), "connection");
+  EXPECT_EQ(cause(How::kLeftEarly).reason(), "left_early");
+  Cause judged = cause(How::kLost);
+  judged.judged = Cause::Judged::kSilent;
+  EXPECT_EQ(judged.reason(), "silent");
+  judged.judged = Cause::Judged::kStuck;
+  EXPECT_EQ(judged.reason(), "stuck");
+  judged.judged = Cause::Judged::kUnreachable;
+  EXPECT_EQ(judged.reason(), "unreachable");
+  judged.member.role = Role::kAgent;
+  EXPECT_EQ(judged.reason(), "agent_lost") << "however";
+  judged.member.role = Role::kServer;
+  EXPECT_EQ(judged.reason(), "unreachable");
+}
+
 TEST(Cause, TellsWhatTheMemberWasDoing) {
   Cause waiting = killed(SIGKILL);
   waiting.doing = "had waited 1.204 s for bucket 3";

@@ -134,6 +134,38 @@ TEST(CoordinatorResize, RankThatIsLostForGoodLeavesASmallerWorld) {
   EXPECT_TRUE(run.told_nothing(agent(1))) << "its place is worn";
 }
 
+TEST(CoordinatorResize, WatchersAreToldOfTheLossAndOfTheWorldThatBegins) {
+  Elastic run;
+  for (int i = 0; i < 2; ++i) run.exited(agent(1), rank(1), SIGKILL);
+  run.happenings.erase(run.happenings.begin(), run.happenings.begin() + 8);  // all that joined
+  const auto what = [&](std::size_t i) { return run.happenings.at(i).what; };
+  EXPECT_EQ(what(0), Happening::What::kLost) << "it gets a successor";
+  EXPECT_EQ(what(1), Happening::What::kLost) << "which is not replaced, but counts as well";
+  EXPECT_EQ(run.happenings[1].reason, "killed");
+  EXPECT_EQ(what(2), Happening::What::kRestarted);
+  EXPECT_EQ(run.happenings[2].step, 37u);
+  (void)run.told<Start>(agent(1), FrameType::kStart);
+  run.expect_evicted({{0, {rank(0), shard(0)}}, {2, {rank(2)}}});
+  ASSERT_EQ(run.happenings.size(), 4u);
+  EXPECT_EQ(what(3), Happening::What::kResized);
+  EXPECT_EQ(run.happenings[3].workers, 2);
+  EXPECT_EQ(run.happenings[3].shards, 1);
+  EXPECT_EQ(run.happenings[3].text, "the run goes on as 2 workers");
+}
+
+TEST(CoordinatorResize, TheUsersStopIsNotForgottenInTheNextWorld) {
+  Elastic run;
+  run.resize(2);
+  EXPECT_TRUE(run.ask(Wish::kStop));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(run.told<WishMessage>(rank(i), FrameType::kWish).wish, Wish::kStop);
+  run.stop(3);
+  run.exited(agent(0), shard(0), 0);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(run.join(rank(i), 2));
+    EXPECT_EQ(run.told<WishMessage>(rank(i), FrameType::kWish).wish, Wish::kStop);
+  }
+}
+
 TEST(CoordinatorResize, SmallestWorldThatLosesARankForGoodEnds) {
   Elastic run(elastic(2));
   for (int i = 0; i < 2; ++i) run.exited(agent(1), rank(1), SIGKILL);

@@ -108,6 +108,12 @@ class Driver {
   void fell_silent(MemberId who, Duration silent) {
     take(machine.closed(who, fail(Errc::kTimeout, "nothing has been heard"), now, silent));
   }
+  Result<> ask(Wish wish) {
+    auto actions = machine.ask(wish, now);
+    if (!actions) return std::move(actions).error();
+    take(*actions);
+    return {};
+  }
   void resize(int workers) { take(machine.resize(workers, now)); }
   void pass(Duration time) {
     now += time;

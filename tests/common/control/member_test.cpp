@@ -10,6 +10,7 @@
 
 #include "common/control/agent_link.h"
 #include "common/control/coordinator.h"
+#include "common/control/report.h"
 #include "tests/common/net/loopback.h"
 #include "tests/common/net/relay.h"
 
@@ -41,6 +42,7 @@ class Run : public ::testing::Test {
     options.job = credentials().job;
     Coordinator::Callbacks callbacks;
     callbacks.print = [this](const std::string& line) { lines.put(line); };
+    callbacks.reported = [this](const MemberId& from, const Report& report) { reported.put({from, report}); };
     callbacks.finished = [this](int code) { finished.put(code); };
     coordinator = Coordinator::start(loop, options, coordinators, Logger::none(), callbacks).value();
   }
@@ -80,6 +82,7 @@ class Run : public ::testing::Test {
   SteadyClock clock;
   Mailbox<std::string> lines;
   Mailbox<int> finished;
+  Mailbox<std::pair<MemberId, Report>> reported;
   Mailbox<int> shutdowns;
   Mailbox<Failure> lost;
   Mailbox<MemberId> evicted;
@@ -345,6 +348,77 @@ TEST_F(Run, SilentConnectionsAreMadeAgainWhenTheNetworkIsBack) {
   EXPECT_TRUE(one->set("key", "value"));
   EXPECT_EQ(waiting.get().value(), "value");
   EXPECT_FALSE(zero->aborted());
+}
+
+Report report_of_step(std::uint64_t step) {
+  Report report;
+  report.metrics.step = step;
+  report.metrics.step_time.add(std::chrono::milliseconds(3));
+  report.usage.gpu_utilization = 0.5;
+  report.position = {1, 5, 20, 100};
+  report.values = {{"loss", 21, 1000, 0.25}};
+  return report;
+}
+
+TEST_F(Run, ReportsOfMembersAndAgentsReachWhoeverWatches) {
+  start(1, 0, 1);
+  const auto agent = join_as_agent(0);
+  const auto zero = join(0).value();
+  loop.run([&] { zero->report(encode(report_of_step(17))); });
+  const auto [from, report] = reported.take().value();
+  EXPECT_EQ(from, (MemberId{Role::kWorker, 0}));
+  EXPECT_EQ(report.metrics.step, 17u);
+  EXPECT_EQ(report.metrics.step_time.count(), 1u);
+  EXPECT_EQ(report.metrics.step_time.sum, std::chrono::milliseconds(3));
+  EXPECT_EQ(report.usage.gpu_utilization, 0.5);
+  EXPECT_EQ(report.position.steps, 100);
+  ASSERT_EQ(report.values.size(), 1u);
+  EXPECT_EQ(report.values[0].name, "loss");
+  EXPECT_EQ(report.values[0].value, 0.25);
+  loop.run([&] { agent->report(encode(Report())); });
+  EXPECT_EQ(reported.take()->first, (MemberId{Role::kAgent, 0}));
+}
+
+TEST_F(Run, ReportThatFindsNoConnectionIsDroppedAndNotKept) {
+  absence = kPatience;
+  start(1, 0, 1);
+  relay = std::make_unique<Relay>(coordinator->endpoint());
+  const auto agent = join_as_agent(0);
+  const auto zero = join(0).value();
+  relay->hold(true);
+  relay->cut();
+  const TimePoint give_up = late();
+  while (relay->connections() < 4 && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  ASSERT_GE(relay->connections(), 4) << "both have begun to come again, and get no further";
+  for (std::uint64_t step = 1; step < 100; ++step) loop.run([&] { zero->report(encode(report_of_step(step))); });
+  auto setting = std::async(std::launch::async, [&] { return zero->set("key", "value"); });
+  relay->hold(false);
+  EXPECT_TRUE(setting.get()) << "what matters is kept";
+  loop.run([&] { zero->report(encode(report_of_step(100))); });
+  EXPECT_EQ(reported.take()->second.metrics.step, 100u) << "the others are missed by nobody";
+}
+
+TEST_F(Run, WishesReachTheMemberThoughTheyCameBeforeItListened) {
+  start(2);
+  const auto zero = join(0).value();
+  EXPECT_EQ(coordinator->ask(Wish::kStop).error().code, Errc::kUsage);
+  const auto one = join(1).value();
+  ASSERT_TRUE(coordinator->ask(Wish::kCheckpoint));
+  ASSERT_TRUE(coordinator->ask(Wish::kStop));
+  ASSERT_TRUE(zero->set("told", "")) << "the answer comes behind the wishes";
+  ASSERT_TRUE(one->set("told", ""));
+  Mailbox<Wish> of_zero, of_one;
+  zero->on_wish([&](Wish wish) { of_zero.put(wish); });
+  one->on_wish([&](Wish wish) { of_one.put(wish); });
+  EXPECT_EQ(of_zero.take(), Wish::kCheckpoint);
+  EXPECT_EQ(of_zero.take(), Wish::kStop);
+  EXPECT_EQ(of_one.take(), Wish::kStop);
+  EXPECT_EQ(of_one.size(), 0u);
+  ASSERT_TRUE(coordinator->ask(Wish::kCheckpoint));
+  EXPECT_EQ(of_zero.take(), Wish::kCheckpoint);
+  zero->on_wish(nullptr);  // nothing of the test's is called after it
+  one->on_wish(nullptr);
 }
 
 TEST_F(Run, CoordinatorWhoseProcessIsGoneIsNotWaitedFor) {

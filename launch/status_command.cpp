@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr auto kPatience = 5s;
+constexpr auto kAnswerPatience = 5s;
 constexpr auto kBetweenLooks = 1s;
 constexpr std::size_t kEvents = 8;
 constexpr std::size_t kAddressBytesMax = 4096;
@@ -53,7 +53,7 @@ std::string job_of(const std::string& folder) {
 }
 
 Result<json::object> ask(const std::string& url) {
-  const auto text = monitor::http_get(url, "/state.json", kPatience);
+  const auto text = monitor::http_get(url, "/state.json", kAnswerPatience);
   if (!text) return text.error();
   return monitor::parse_state(*text, url);
 }
@@ -78,7 +78,7 @@ bool is_over(const json::object& state) {
   return phase == "ended" || phase == "cut off";
 }
 
-int complain(const Failure& failure) {
+int complain_of(const Failure& failure) {
   fmt::print(stderr, "tutti: {}\n", failure.text());
   return exit_code(failure.code);
 }
@@ -111,11 +111,11 @@ int execute(const StatusCommand& command, const Environment& environment) {
   std::signal(SIGPIPE, SIG_DFL);  // whoever reads the table may have seen enough
   const bool is_address = command.job.starts_with("http://");
   const auto folder = is_address ? Result<std::string>(command.job) : find_run(command.job, command.log_dir);
-  if (!folder) return complain(folder.error());
+  if (!folder) return complain_of(folder.error());
   const bool redraws = is_terminal(STDOUT_FILENO, environment);
   while (true) {
     const auto state = is_address ? ask(command.job) : look(*folder);
-    if (!state) return complain(state.error());
+    if (!state) return complain_of(state.error());
     const int columns = redraws ? columns_of(STDOUT_FILENO, environment) : 1000;
     const char* const clear = command.watch && redraws ? "\x1b[H\x1b[2J" : "";
     fmt::print("{}{}", clear, monitor::state_table(*state, kEvents, columns));

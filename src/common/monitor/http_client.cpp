@@ -16,7 +16,7 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
-constexpr std::uint64_t kBodyBytesMax = 256u << 20;  // a state of very many ranks
+constexpr std::uint64_t kAnswerBytesMax = 256u << 20;  // a state of very many ranks
 
 /// Of "http://127.0.0.1:41234/": the address stands there in numbers.
 std::optional<asio::ip::tcp::endpoint> endpoint_of(std::string_view url) {
@@ -48,7 +48,7 @@ Result<std::string> http_get(const std::string& url, const std::string& path, Du
   request.keep_alive(false);
   beast::flat_buffer buffer;
   http::response_parser<http::string_body> parser;
-  parser.body_limit(kBodyBytesMax);
+  parser.body_limit(kAnswerBytesMax);
   boost::system::error_code outcome = asio::error::would_block;
   stream.async_connect(*endpoint, [&](const boost::system::error_code& connected) {
     outcome = connected;

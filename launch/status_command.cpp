@@ -46,18 +46,25 @@ std::string address_in(const std::string& folder) {
   return url != nullptr && url->is_string() ? std::string(url->as_string()) : "";
 }
 
+/// A run's folder bears its name.
+std::string job_of(const std::string& folder) {
+  std::error_code ignored;
+  const fs::path path = fs::weakly_canonical(folder, ignored);  // what a link leads to
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 Result<json::object> ask(const std::string& url) {
   const auto text = monitor::http_get(url, "/state.json", kAnswerPatience);
   if (!text) return text.error();
   return monitor::parse_state(*text, url);
 }
 
-/// A run whose address is there and does not answer was cut off.
+/// A run whose address is there and does not answer was cut off; or another answers there by now.
 Result<json::object> look(const std::string& folder) {
   const std::string url = address_in(folder);
   if (!url.empty()) {
     auto state = ask(url);
-    if (state || state.error().code != Errc::kUnavailable) return state;
+    if (state && (*state)["job"].as_string() == job_of(folder)) return state;
   }
   auto state = monitor::read_history(folder);
   if (state && (*state)["phase"] != "ended") {

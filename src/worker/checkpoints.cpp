@@ -83,8 +83,9 @@ void Checkpoints::after_step(DataParallelImpl& iterating) {
   } else {
     record(EventKind::kCheckpointFailed);
     session_.logger().warning(
-        "the checkpoint of step {} is left out: the one before is still being written; save less often than every {} "
-        "steps, or to a faster disk",
+        "the checkpoint of step {} is left out: the one before is still being written; save less often "
+        "(checkpoint_every "
+        "is {}), or to a faster disk",
         step, session_.config().checkpoint_every);
   }
   record(EventKind::kCheckpointTaken);

@@ -27,7 +27,8 @@
 namespace tutti {
 namespace {
 
-constexpr int kStoppedExit = 75;  // "try again", as schedulers read it
+constexpr int kStoppedExit = 75;       // "try again", as schedulers read it
+constexpr int kInterruptedExit = 130;  // as after a ^C: nobody is to start it again
 
 // std::terminate's handler has no argument, so the Session that an uncaught error is told through stands here.
 std::atomic<worker::SessionImpl*> live_session = nullptr;
@@ -126,10 +127,12 @@ Session::Session(const MpiCommunicator& communicator) : impl_(begin(world_over(c
 Session::~Session() {
   live_session = nullptr;
   const bool stopped = impl_->ends_stopped();
+  const bool is_managed = impl_->identity().way == worker::Way::kManaged;  // then 75 is for the agent
+  const auto by_user = impl_->stopped_by_user();
   impl_.reset();
   if (!stopped) return;
   std::fflush(nullptr);
-  ::_exit(kStoppedExit);
+  ::_exit(*by_user && !is_managed ? kInterruptedExit : kStoppedExit);
 }
 
 int Session::rank() const noexcept {

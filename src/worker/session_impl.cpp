@@ -85,7 +85,7 @@ void SessionImpl::start_pulse() {
 
 void SessionImpl::start_reports() {
   if (member() == nullptr) return;
-  member()->on_wish([this](Wish wish) { (wish == Wish::kStop ? wants_stop_ : wants_save_) = true; });
+  member()->on_wish([this](Wish wish) { (wish == Wish::kStop ? *wants_stop_ : wants_save_) = true; });
   if (config().monitor_port < 0) return;
   Reporter::Options options;
   if (on_gpu()) options.gpu = torch_.gpu_bus_id(identity().local_rank);
@@ -276,7 +276,7 @@ void SessionImpl::listen_for_stop() {
 }
 
 Wishes SessionImpl::wishes() const noexcept {
-  return {.stop = stop_signals_ && (stop_signals_->asked() || wants_stop_), .save = wants_save_};
+  return {.stop = stop_signals_ && (stop_signals_->asked() || *wants_stop_), .save = wants_save_};
 }
 
 // A wish that is agreed on is not told again in the next step.

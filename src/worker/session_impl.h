@@ -139,8 +139,11 @@ class SessionImpl {
   bool take_wish_to_save() noexcept;
   void set_stopping() noexcept { stopping_ = true; }
   bool stopping() const noexcept { return stopping_; }
-  /// After the run was left: the process is to end with the code that asks for another run.
+  /// After the run was left: the process is to end with a code that says so.
   bool ends_stopped() const noexcept;
+  /// Whether it was the user, by the run's page; of a managed run the coordinator knows. To be read after the run was
+  /// left: by then all ranks have been told.
+  std::shared_ptr<const std::atomic<bool>> stopped_by_user() const noexcept { return wants_stop_; }
 
   // --- failures
   /// Tells the coordinator where the failure is this rank's own, then throws its public exception.
@@ -198,7 +201,8 @@ class SessionImpl {
   std::uint64_t step_ = 0;
   std::uint64_t exchange_count_ = 0;
   std::optional<StopSignals> stop_signals_;
-  std::atomic<bool> wants_stop_ = false, wants_save_ = false;  // set by the loop
+  const std::shared_ptr<std::atomic<bool>> wants_stop_ = std::make_shared<std::atomic<bool>>(false);  // set by the loop
+  std::atomic<bool> wants_save_ = false;                                                              // the same
   Wishes agreed_;
   bool has_begun_ = false, stopping_ = false;
 

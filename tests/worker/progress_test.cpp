@@ -177,5 +177,21 @@ TEST_F(ProgressTest, PartsOfTheTimeAddUpToAHundredPerCent) {
   }
 }
 
+TEST(DescribeSlowest, NamesTheRankThatWaitsLeastWhereItIsApart) {
+  EXPECT_EQ(describe_slowest({"0.25 nodeA", "0.02 nodeB", "0.22 nodeB"}),
+            "rank 1 on nodeB: it waited 2 % of the time, the others 22 to 25 %");
+  EXPECT_EQ(describe_slowest({"0.251 nodeA", "0.249 nodeB", "0 nodeC"}),
+            "rank 2 on nodeC: it waited 0 % of the time, the others 25 %");
+  EXPECT_EQ(describe_slowest({"0.1 nodeA", "0.4 nodeB"}),
+            "rank 0 on nodeA: it waited 10 % of the time, the other 40 %");
+}
+
+TEST(DescribeSlowest, SaysNothingWhereTheRanksAreAboutAsFast) {
+  EXPECT_EQ(describe_slowest({"0.25 a", "0.23 b", "0.26 c"}), "");
+  EXPECT_EQ(describe_slowest({"0.02 a", "0.03 b", "0.5 c"}), "") << "two are slow: neither is the one";
+  EXPECT_EQ(describe_slowest({"0.3 a"}), "");
+  EXPECT_EQ(describe_slowest({}), "");
+}
+
 }  // namespace
 }  // namespace tutti::worker

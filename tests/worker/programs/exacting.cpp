@@ -26,7 +26,7 @@ constexpr std::int64_t kBatch = 4, kStepsPerEpoch = 10, kEpochs = 2;
 
 struct Arguments {
   std::string optimizer = "sgd", variant, dump, checkpoint, seen, kill_after, losses, norms;
-  int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0;
+  int reference = 0, host_size = 0, variant_rank = -1, hold_ms = 0, slow_ms = 0;
   bool swap = false, reciprocal = false, delay = false, copy = false, unfreeze = false, resume = false,
        other_threads = false, zero_after = false, clip = false;
   std::int64_t save_at = 0, kill_at = -1, samples = 0, nan_at = -1, nan_steps = 1, signal_at = -1, flip_at = -1,
@@ -47,6 +47,7 @@ CLI::App& declare(CLI::App& app, Arguments& a) {
   app.add_flag("--unfreeze", a.unfreeze, "freeze a parameter until the model is wrapped");
   app.add_flag("--delay", a.delay, "random pauses before joining and in every step");
   app.add_option("--hold-ms", a.hold_ms, "each step lasts at least so long");
+  app.add_option("--slow-ms", a.slow_ms, "each step of --variant-rank lasts so much longer");
   app.add_option("--dump", a.dump, "file for the final parameters as float64");
   app.add_option("--checkpoint", a.checkpoint, "folder");
   app.add_option("--save-at", a.save_at, "save after so many steps and end");
@@ -239,6 +240,7 @@ void run_rank(const Arguments& arguments, tutti::Session& session) {
   if (!arguments.checkpoint.empty()) parallel.at_stop([&] { parallel.save(arguments.checkpoint); });
   for (auto& batch : parallel.batches(samples, kBatch, kEpochs)) {
     pause(arguments);
+    if (odd_one) std::this_thread::sleep_for(std::chrono::milliseconds(arguments.slow_ms));
     optimizer->zero_grad();
     torch::Tensor loss = loss_of(model, batch, session.rank());
     const std::int64_t step = parallel.steps() - 1;

@@ -156,22 +156,21 @@ struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl>
       : loop(loop_), credentials(std::move(credentials_)), bytes_max(bytes_max_) {}
 
   void begin(const Endpoint& donor, Duration timeout) {
-    connecting = true;
     connect(loop.context(), donor, credentials, timeout,
             [self = shared_from_this()](Result<std::shared_ptr<Connection>> connected) {
-              self->connecting = false;
               self->attach(std::move(connected));
             });
   }
 
+  // Nobody waits for it who is ending: a survivor's host that is cut off would hold up the next try.
   void attach(Result<std::shared_ptr<Connection>> connected) {
+    if (ending) return;
     if (!connected) {
       completion.set(std::move(connected).error().wrap("the survivor that has the state cannot be reached"));
-    } else if (!ending) {
-      connection = std::move(*connected);
-      connection->start(*this);
+      return;
     }
-    if (ending) gone.set_value();
+    connection = std::move(*connected);
+    connection->start(*this);
   }
 
   Result<std::span<std::byte>> payload_place(Connection&, const FrameHeader& header,
@@ -214,7 +213,7 @@ struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl>
   void shut() {
     ending = true;
     if (connection) return connection->close();  // the last frame is still to be written
-    if (!connecting) gone.set_value();
+    gone.set_value();
   }
 
   Loop& loop;
@@ -223,7 +222,7 @@ struct StateReceiver::Impl final : FrameSink, std::enable_shared_from_this<Impl>
   std::shared_ptr<Connection> connection;
   State state;
   std::size_t received = 0;
-  bool connecting = false, ending = false;
+  bool ending = false;
   Completion completion;
   std::promise<void> gone;
 };

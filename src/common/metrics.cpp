@@ -32,6 +32,7 @@ void MetricsCounter::record(const Event& event) noexcept {
       step_ended_ = event.time;
       ++metrics_.steps;
       metrics_.steps_through = event.step + 1;
+      metrics_.waited_through = metrics_.waited;
       metrics_.samples += event.bytes;
       break;
     case EventKind::kBucketDone:

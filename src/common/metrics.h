@@ -33,6 +33,7 @@ struct Metrics {
   std::uint64_t steps_skipped = 0;
   std::uint64_t frames_refused = 0;
   Duration waited{};          ///< by the training thread, for the exchange
+  Duration waited_through{};  ///< the same, up to the end of the last step
   Duration stalled{};         ///< the training thread, by checkpoints
   Duration between{};         ///< iterations, without what checkpoints took of it
   Duration trained{};         ///< from the first iteration to the end of the last one, or of the checkpoint after it

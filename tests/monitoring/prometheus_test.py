@@ -23,6 +23,7 @@ from pathlib import Path
 import monitoring
 
 DEADLINE_S = 60
+SCRAPE_S = 1
 WINDOW = "5s"  # in place of those that people look at: there are five scrapes in it
 PREEMPTED = 75
 SLOW_AND_LOST = 1
@@ -262,8 +263,8 @@ def stands(prometheus, since):
     return len(steps) > 4 and len(set(steps[-4:])) == 1
 
 
-def let_one_be_slow(prometheus, run):
-    """It stands still until the run has stood for some scrapes. The others wait for it, and the alert names it."""
+def stand_still(prometheus, run):
+    """It stands still until the run has stood for some scrapes. Whether the others have waited for it."""
     caused = f'tutti_caused_wait_seconds_total{{role="worker", rank="{SLOW_AND_LOST}"}}'
     before = prometheus.value(caused) or 0
     step_grows(prometheus)
@@ -274,7 +275,18 @@ def let_one_be_slow(prometheus, run):
     finally:
         os.kill(worker, signal.SIGCONT)
     step_grows(prometheus)
-    until(lambda: (prometheus.value(caused) or 0) > before + 2, "a wait that the slow worker caused")
+    give_up = time.monotonic() + 5 * SCRAPE_S
+    while time.monotonic() < give_up:
+        if (prometheus.value(caused) or 0) > before + 2:
+            return True
+        time.sleep(SCRAPE_S / 4)
+    return False
+
+
+def let_one_be_slow(prometheus, run):
+    """The others wait for it, and the alert names it. Where it was stopped while it waited itself, which it does for a third of its time,
+    it has waited as long as they have, and nobody is to blame: then it is stopped once more."""
+    assert any(stand_still(prometheus, run) for _ in range(12)), "no wait that the slow worker caused"
     assert prometheus.value("sum(tutti_wait_seconds_total)") > 2
     [(guilty, _)] = prometheus.now("topk(1, tutti_caused_wait_seconds_total)")
     assert (guilty["role"], guilty["rank"]) == ("worker", str(SLOW_AND_LOST)), guilty

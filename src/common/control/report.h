@@ -62,7 +62,8 @@ void serialize(Archive& archive, Histogram& histogram) {
 // What stays within the process is left out.
 template <class Archive>
 void serialize(Archive& archive, Metrics& metrics) {
-  Duration* const times[] = {&metrics.waited, &metrics.stalled, &metrics.between, &metrics.trained};
+  Duration* const times[] = {&metrics.waited, &metrics.waited_through, &metrics.stalled, &metrics.between,
+                             &metrics.trained};
   for (Duration* time : times) {
     std::int64_t ns = time->count();
     archive(ns);

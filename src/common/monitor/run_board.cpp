@@ -106,7 +106,8 @@ void RunBoard::heard(const MemberId& from, const Report& report, const Moment& n
   const Histogram none, &steps_before = before ? before->metrics.step_time : none;
   if (steps.count() > steps_before.count())
     row.step_s = to_seconds(steps.sum - steps_before.sum) / static_cast<double>(steps.count() - steps_before.count());
-  waits_.heard(from.rank, report.metrics.step, report.metrics.waited, static_cast<std::size_t>(workers_));
+  waits_.heard(from.rank, report.metrics.steps_through, report.metrics.waited_through,
+               static_cast<std::size_t>(workers_));
   if (report.metrics.iterations > 0 && (phase_ == Phase::kStarting || phase_ == Phase::kRecovering) &&
       is_everybody_there())
     phase_ = is_asked_to_stop_ ? Phase::kStopping : Phase::kTraining;

@@ -16,7 +16,7 @@ namespace tutti::monitor {
 
 class WaitsCaused {
  public:
-  /// `rank` had waited so long, in all, when it was at `step`.
+  /// `rank` had waited so long, in all, when its first `step` steps were over.
   void heard(std::int32_t rank, std::uint64_t step, Duration waited, std::size_t workers);
   /// Another process is `rank` from here on, and counts anew.
   void forget(std::int32_t rank);

@@ -76,6 +76,7 @@ class BoardDriver {
     }
     metrics.step = std::max(metrics.step, last - 1);
     metrics.steps_through = last;
+    metrics.waited_through = metrics.waited;
     reports(member);
   }
 

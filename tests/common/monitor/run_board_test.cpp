@@ -213,6 +213,19 @@ TEST(RunBoard, WaitsForASuccessorWithinTheRunAreItsOwn) {
   EXPECT_EQ(run.board.caused_by(1), 100ms);
 }
 
+TEST(RunBoard, AWaitInAStepThatIsNotOverCountsOnceItIs) {
+  BoardDriver run(2);
+  run.all_join();
+  for (const int rank : {0, 1}) run.trains(worker_at(rank), 0, 10);
+  Metrics& waiting = run.of(worker_at(0)).metrics;
+  waiting.step = 10;
+  waiting.waited += 3s;  // what it waited for is there, and the step goes on
+  run.reports(worker_at(0));
+  run.trains(worker_at(0), 10, 20);
+  run.trains(worker_at(1), 10, 20);
+  EXPECT_EQ(run.board.caused_by(1), 3s);
+}
+
 TEST(RunBoard, TellsOfCheckpointsAndOfThoseThatFailed) {
   BoardDriver run(2);
   run.all_join();

@@ -60,10 +60,11 @@ function(tutti_module name)
 endfunction()
 
 # tutti_test(NAME SOURCES files... [LINK targets...] [LABEL label] [TIMEOUT seconds] [ENVIRONMENT name=value] [TORCH] [SERIAL]
-# [ONE_THREAD]): one GoogleTest executable, each of its tests one of ctest's. Where one thread does all, the thread sanitizer has nothing
-# to see: it is left out there.
+# [ONE_THREAD] [APART]): one GoogleTest executable, each of its tests one of ctest's. Where one thread does all, the thread sanitizer has
+# nothing to see: it is left out there. Under a sanitizer it takes longer to start a process than to run most tests: there an executable
+# is one of ctest's, unless its tests, APART, are long enough to be shared out.
 function(tutti_test name)
-  cmake_parse_arguments(ARG "TORCH;SERIAL;ONE_THREAD" "LABEL;TIMEOUT;ENVIRONMENT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;SERIAL;ONE_THREAD;APART" "LABEL;TIMEOUT;ENVIRONMENT" "SOURCES;LINK" ${ARGN})
   if(ARG_ONE_THREAD AND TUTTI_SANITIZER STREQUAL "thread")
     return()
   endif()
@@ -83,6 +84,12 @@ function(tutti_test name)
     target_precompile_headers(${name} PRIVATE ${TUTTI_LONG_HEADERS})
   else()
     target_precompile_headers(${name} REUSE_FROM common_base_test)
+  endif()
+  if(TUTTI_SANITIZER AND NOT ARG_APART)
+    add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600 COST 30 RUN_SERIAL ${ARG_SERIAL}
+                                                ENVIRONMENT "${ARG_ENVIRONMENT}")
+    return()
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
                        PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL}

@@ -62,7 +62,8 @@ TEST(LostAgent, ItsRanksAreTakenOverAndTheRunEndsInTheSameBits) {
   options.workers = 3;
   const std::string hash = undisturbed_hash(options);
   options.hold_ms = 10;
-  options.configuration = checkpoints_in(place.folder());
+  // Its ranks are taken over when its lease has ended: after a timeout.
+  options.configuration = checkpoints_in(place.folder()) + Strings{"timeout_s=8"};
   std::vector<std::unique_ptr<RunTutti>> tasks;
   for (int i = 0; i < 3; ++i) tasks.push_back(std::make_unique<RunTutti>(task(i, place.folder(), options)));
   ASSERT_TRUE(tasks[0]->wait_for_output("step 70/200", kPatience)) << tasks[0]->err();

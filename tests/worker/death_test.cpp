@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
-constexpr int kMoments = 20;
+constexpr int kMoments = 12;
 constexpr milliseconds kEnd{2000};         // from a death to the end of all workers and shards
 constexpr milliseconds kCommandEnd{6000};  // and to that of the command
 constexpr milliseconds kGone{3000};        // and until nothing is left

@@ -5,10 +5,10 @@
 
 #include <boost/json.hpp>
 #include <filesystem>
-#include <fstream>
 #include <string_view>
 
 #include "common/assert.h"
+#include "common/file.h"
 #include "common/monitor/history.h"
 #include "common/monitor/page.h"
 #include "launch/complain.h"
@@ -36,17 +36,6 @@ std::string without_tags(std::string_view text) {
   return safe;
 }
 
-Result<> write(const std::string& path, std::string_view text) {
-  const std::string aside = path + ".new";
-  std::ofstream file(aside, std::ios::binary);
-  file << text;
-  if (!file.flush()) return fail(Errc::kIo, "cannot write " + aside);
-  file.close();
-  std::error_code error;
-  std::filesystem::rename(aside, path, error);
-  return error ? fail(Errc::kIo, "cannot write " + path + ": " + error.message()) : Result<>();
-}
-
 }  // namespace
 
 Result<std::string> report_page(const std::vector<std::string>& folders) {
@@ -67,7 +56,7 @@ Result<std::string> report_page(const std::vector<std::string>& folders) {
 int execute(const ReportCommand& command) {
   const std::string out = command.out.empty() ? command.folders.front() + "/report.html" : command.out;
   const auto page = report_page(command.folders);
-  const Result<> written = page ? write(out, *page) : Result<>(page.error());
+  const Result<> written = page ? replace_file(out, *page, 0644) : Result<>(page.error());
   if (!written) return complain(written.error());
   fmt::print("{}\n", out);
   return 0;

@@ -47,13 +47,7 @@ Result<> leave_wish(const std::string& run_folder, int workers) {
   if (workers < range.least || workers > range.most) {
     return fail(Errc::kUsage, fmt::format("found {} workers, expected {} to {}", workers, range.least, range.most));
   }
-  const std::string path = wish_file(run_folder), aside = path + ".new";
-  FileDescriptor file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!file) return fail_errno("cannot write " + aside, errno);
-  const std::string wish = std::to_string(workers);
-  TUTTI_TRY(write_all(file.get(), std::as_bytes(std::span(wish)), aside));
-  if (::rename(aside.c_str(), path.c_str()) != 0) return fail_errno("cannot rename " + aside, errno);
-  return {};
+  return replace_file(wish_file(run_folder), std::to_string(workers), 0600);
 }
 
 int execute(const ResizeCommand& command) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 
 namespace tutti {
 namespace {
@@ -72,6 +73,15 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return fail_errno(path + " cannot be opened", errno);
   return read_all(file.get(), bytes_max, path);
+}
+
+Result<> replace_file(const std::string& path, std::string_view content, unsigned mode) {
+  const std::string aside = path + ".new";
+  const FileDescriptor file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  if (!file) return fail_errno("cannot write " + aside, errno);
+  TUTTI_TRY(write_all(file.get(), std::as_bytes(std::span(content)), aside));
+  if (::rename(aside.c_str(), path.c_str()) != 0) return fail_errno("cannot write " + path, errno);
+  return {};
 }
 
 Result<> sync_folder(const std::string& path) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "common/result.h"
@@ -43,6 +44,8 @@ Result<std::string> read_all(int fd, std::size_t bytes_max, const std::string& n
 
 /// The content of a file; kIo when it cannot be read, kBadData when it is larger than `bytes_max`.
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
+/// Writes the file aside (path.new) and renames it: nobody reads half of it. Errors: kIo.
+Result<> replace_file(const std::string& path, std::string_view content, unsigned mode);
 /// Makes what was renamed or created in a folder durable.
 Result<> sync_folder(const std::string& path);
 

@@ -8,6 +8,8 @@
 #include <charconv>
 #include <iterator>
 
+#include "common/utf8.h"
+
 namespace tutti {
 namespace {
 
@@ -23,10 +25,6 @@ constexpr std::size_t kStatusBytesMax = 4 << 10;
 std::string_view value_of(const Environment& environment, const char* name) {
   const auto found = environment.find(name);
   return found == environment.end() ? std::string_view() : std::string_view(found->second);
-}
-
-bool begins_character(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
 }
 
 /// U+0080 to U+009F, in UTF-8: what ESC and another character do, in one.

@@ -21,7 +21,7 @@ std::size_t length_of_first(std::string_view text) {
   if (first < 0xc2 || first > 0xf4) return 0;
   const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
   if (text.size() < length || !is_second(first, static_cast<unsigned char>(text[1]))) return 0;
-  const auto goes_on = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; };
+  const auto goes_on = [](char c) { return !begins_character(c); };
   return std::ranges::all_of(text.substr(2, length - 2), goes_on) ? length : 0;
 }
 

@@ -7,6 +7,11 @@
 
 namespace tutti {
 
+/// Whether a character begins there; else the byte goes on with one.
+constexpr bool begins_character(char byte) noexcept {
+  return (static_cast<unsigned char>(byte) & 0xc0) != 0x80;
+}
+
 /// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
 bool is_utf8(std::string_view text) noexcept;
 

@@ -13,8 +13,6 @@ namespace {
 
 // How much longer than its deadline a request waits for the coordinator's word on who is missing.
 constexpr auto kAnswerGrace = std::chrono::seconds(2);
-// Deadlines beyond are as good as none, and must not overflow when something is added to them.
-constexpr auto kLongestRequest = std::chrono::hours(24 * 365);
 // Between two tries to reach the coordinator again.
 constexpr auto kPause = std::chrono::milliseconds(50);
 
@@ -84,7 +82,7 @@ Result<std::uint64_t> ControlLink::expect_reply() {
 }
 
 Result<Reply> ControlLink::wait_for(std::uint64_t request, Deadline deadline) {
-  const auto give_up = std::min(deadline, now() + kLongestRequest) + kAnswerGrace;
+  const auto give_up = std::min(deadline, now() + kLongestWait) + kAnswerGrace;
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, give_up, [&] { return ended_ || awaited_[request]; });
   const std::optional<Reply> reply = std::move(awaited_.extract(request).mapped());

@@ -12,9 +12,6 @@ namespace {
 
 using Kind = CoordinatorAction::Kind;
 
-// A wait beyond that is one without an end; and the sum with the time must not overflow.
-constexpr std::uint64_t kLongestWait = std::chrono::nanoseconds(std::chrono::hours(24 * 365)).count();
-
 }  // namespace
 
 CoordinatorFsm::CoordinatorFsm(CoordinatorOptions options)
@@ -249,7 +246,7 @@ void CoordinatorFsm::refuse(const MemberId& to, FrameType type, std::uint64_t re
 }
 
 TimePoint CoordinatorFsm::deadline_of(std::uint64_t wait_ns) const {
-  return now_ + std::chrono::nanoseconds(std::min(wait_ns, kLongestWait));
+  return now_ + duration_of(wait_ns);
 }
 
 }  // namespace tutti

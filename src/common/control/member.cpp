@@ -100,8 +100,7 @@ Result<std::vector<std::string>> Member::Impl::gather(GatherKey key, std::string
 
 template <class Message>
 Result<Reply> Member::Impl::request(FrameType type, const Message& message, Deadline deadline) {
-  constexpr Duration kLongest = std::chrono::hours(24 * 365);  // and the sum below does not overflow
-  const Duration patience = std::min<Duration>(deadline - std::chrono::steady_clock::now(), kLongest);
+  const Duration patience = std::min<Duration>(deadline - std::chrono::steady_clock::now(), kLongestWait);
   while (true) {
     record(EventKind::kRequestBegin, type);
     auto reply = link.request(type, message, deadline);

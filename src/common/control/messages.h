@@ -24,9 +24,12 @@ constexpr Errc last_enumerator(Errc) noexcept {
   return Errc::kInternal;
 }
 
-/// A time out of a message, which may hold any number: at most a year.
+/// A wait beyond that is one without an end; and its sum with the time does not overflow.
+inline constexpr Duration kLongestWait = std::chrono::hours(24 * 365);
+
+/// A time out of a message, which may hold any number: at most kLongestWait.
 inline Duration duration_of(std::uint64_t ns) {
-  constexpr std::uint64_t kMost = Duration(std::chrono::hours(24 * 365)).count();
+  constexpr std::uint64_t kMost = kLongestWait.count();
   return Duration(static_cast<std::int64_t>(std::min(ns, kMost)));
 }
 

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/utf8.h"
+
 namespace tutti {
 namespace {
 
@@ -17,7 +19,7 @@ constexpr std::size_t kNameBytesMax = 256;  // of a name: the same
 std::string_view short_name(std::string_view name) {
   if (name.size() <= kNameBytesMax) return name;
   std::size_t size = kNameBytesMax;
-  while (size > 0 && (static_cast<unsigned char>(name[size]) & 0xc0) == 0x80) --size;
+  while (size > 0 && !begins_character(name[size])) --size;
   return name.substr(0, size);
 }
 

@@ -118,13 +118,8 @@ Result<> Monitor::Impl::start() {
 
 // The token is in it: for its owner only, and never half.
 Result<> Monitor::Impl::write_address() const {
-  const std::string path = options.folder + "/" + kAddressFile, aside = path + ".new";
   const std::string text = boost::json::serialize(boost::json::object{{"url", url}, {"token", token}}) + "\n";
-  const FileDescriptor file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (file.get() < 0) return fail_errno("cannot write " + aside, errno);
-  TUTTI_TRY(write_all(file.get(), std::as_bytes(std::span(text)), aside));
-  if (::rename(aside.c_str(), path.c_str()) != 0) return fail_errno("cannot write " + path, errno);
-  return {};
+  return replace_file(options.folder + "/" + kAddressFile, text, 0600);
 }
 
 HttpResponse Monitor::Impl::answer(const HttpRequest& request) {

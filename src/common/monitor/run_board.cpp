@@ -99,8 +99,6 @@ void RunBoard::heard(const MemberId& from, const Report& report, const Moment& n
   row.heard = now.time;
   row.step = std::max(row.step, report.metrics.step);
   follow_checkpoints(before ? &*before : nullptr, report, from, now);
-  totals_.skipped_steps +=
-      from == kRank0 ? report.metrics.steps_skipped - (before ? before->metrics.steps_skipped : 0) : 0;
   if (from.role != Role::kWorker) return;
   const Histogram& steps = report.metrics.step_time;
   const Histogram none, &steps_before = before ? before->metrics.step_time : none;
@@ -173,6 +171,7 @@ void RunBoard::follow_checkpoints(const Report* before, const Report& report, co
              now);
   }
   if (metrics.steps_skipped > old.steps_skipped && from == kRank0) {
+    totals_.skipped_steps += metrics.steps_skipped - old.steps_skipped;
     add_line("skipped",
              {.member = from,
               .generation = generation_,
